@@ -1,0 +1,5 @@
+"""The command line, ``retail``: one module a group of commands, gathered here."""
+
+from retail_platform.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,51 @@
+"""What every part agrees on: one declaration per Kafka topic and per table.
+
+Spark schemas and validation, warehouse DDL, dbt sources, checks, fixtures and the contract pages under ``docs/``
+derive from the declarations in this package. It is pure data and pure functions: no engine, no Dagster, no I/O.
+"""
+
+from retail_platform.contracts.inventory import INVENTORY
+from retail_platform.contracts.model import Column, Table, TopicContract
+from retail_platform.contracts.tables import (
+    BRONZE_EVENTS,
+    INGEST_BATCHES,
+    LAKE_TABLES,
+    QUARANTINE_EVENTS,
+    SALES_BY_MINUTE,
+)
+from retail_platform.contracts.transactions import TRANSACTIONS
+
+#: Every topic that is ingested. A topic added here is ingested, validated, deduplicated and documented with no other change.
+TOPICS: tuple[TopicContract, ...] = (TRANSACTIONS, INVENTORY)
+
+#: Every Delta table of the lake, in the order of the lineage.
+ALL_TABLES: tuple[Table, ...] = (
+    BRONZE_EVENTS,
+    QUARANTINE_EVENTS,
+    *(contract.silver_table for contract in TOPICS),
+    SALES_BY_MINUTE,
+    INGEST_BATCHES,
+)
+
+#: The lake tables that are loaded into the warehouse's ``raw`` schema.
+WAREHOUSE_TABLES: tuple[Table, ...] = (
+    *(contract.silver_table for contract in TOPICS),
+    SALES_BY_MINUTE,
+    INGEST_BATCHES,
+)
+
+__all__ = [
+    "ALL_TABLES",
+    "BRONZE_EVENTS",
+    "INGEST_BATCHES",
+    "INVENTORY",
+    "LAKE_TABLES",
+    "QUARANTINE_EVENTS",
+    "SALES_BY_MINUTE",
+    "TOPICS",
+    "TRANSACTIONS",
+    "WAREHOUSE_TABLES",
+    "Column",
+    "Table",
+    "TopicContract",
+]

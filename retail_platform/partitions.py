@@ -1,0 +1,18 @@
+"""The daily partitions: one start date, one business timezone. Pure; the Dagster definition of them is in ``defs/``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+
+from retail_platform.settings import Settings
+
+
+def business_date(moment: dt.datetime, settings: Settings) -> dt.date:
+    """The business date of an instant: its date in ``BUSINESS_TIMEZONE``."""
+    return moment.astimezone(zoneinfo.ZoneInfo(settings.business_timezone)).date()
+
+
+def date_range(first: dt.date, last: dt.date) -> list[dt.date]:
+    """Every date from ``first`` to ``last``, both included; empty when ``last`` is before ``first``."""
+    return [first + dt.timedelta(days=day) for day in range((last - first).days + 1)]

@@ -1,0 +1,227 @@
+"""The only reader of the environment and of ``.env``: frozen, typed, one clear error per bad value.
+
+Everything else takes a ``Settings``. Secrets are ``SecretStr``: they print as asterisks wherever they end up.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import zoneinfo
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from retail_platform.contracts import TOPICS, TRANSACTIONS, TopicContract
+from retail_platform.errors import SettingsError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, Field(ge=1024, le=65534)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the platform. The name of a setting is the field's name in capitals.
+
+    Raises :class:`SettingsError` through :func:`load_settings`; never build it directly outside tests.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    retail_home: Path = Field(
+        Path(".retail"), description="State: Kafka's data, the lake, checkpoints, the warehouse file, Dagster's history."
+    )
+    retail_outputs: Path = Field(Path("outputs"), description="Results: the KPI CSV and the published marts.")
+
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="host:port,… of a Kafka cluster. Unset: the embedded broker is used."
+    )
+    kafka_topic: str = Field(TRANSACTIONS.topic, pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Transactions topic.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How clients talk to KAFKA_BOOTSTRAP_SERVERS."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism, when the protocol is SASL_*."
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_ssl_ca_file: Path | None = Field(None, description="PEM file of the authorities that sign the brokers.")
+    kafka_embedded_port: Port = Field(19092, description="Loopback port of the embedded broker; the next one is its controller's.")
+
+    warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the marts are built.")
+    business_timezone: str = Field("UTC", description="IANA zone in which a day begins and ends.")
+    partitions_start_date: dt.date = Field(dt.date(2010, 12, 1), description="First business date.")
+
+    spark_master: str = Field("local[*]", description="Spark master URL.")
+    spark_driver_memory: str = Field("1500m", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
+    ingest_max_offsets_per_batch: int = Field(
+        50_000, ge=100, description="Most Kafka records one micro-batch takes."
+    )
+    ingest_trigger_seconds: float = Field(1.0, ge=0.1, le=60, description="How often the continuous stream looks for records.")
+    ingest_dedupe_horizon_minutes: int = Field(
+        60, ge=10, description="How long the stream remembers event_ids; older twins are looked up in silver."
+    )
+    ingest_lifetime_hours: float = Field(8, gt=0, le=168, description="Life of one continuous ingest run.")
+    ingest_nice: int = Field(10, ge=0, le=19, description="Niceness of the local Spark process.")
+
+    aws_access_key_id: str | None = Field(None, description="AWS key; unset: the default credential chain.")
+    aws_secret_access_key: SecretStr | None = Field(None, description="AWS secret key.")
+    s3_bucket: str | None = Field(None, description="Bucket of the lake. Unset: the local lake.")
+    s3_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store.")
+
+    snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
+    snowflake_user: str | None = Field(None, description="Snowflake user.")
+    snowflake_password: SecretStr | None = Field(None, description="Snowflake password, unless a key is used.")
+    snowflake_private_key_path: Path | None = Field(None, description="PEM file of the user's private key.")
+    snowflake_database: str = Field("RETAIL_DB", description="Snowflake database.")
+    snowflake_schema: str = Field("STREAMING", description="Snowflake schema.")
+    snowflake_warehouse: str | None = Field(None, description="Snowflake virtual warehouse.")
+    snowflake_role: str | None = Field(None, description="Snowflake role.")
+
+    @field_validator("business_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("is not an IANA time zone; try UTC or Europe/London") from error
+        return value
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _host_ports(cls, value: str | None) -> str | None:
+        for server in (value or "").split(",") if value else ():
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError("must be host:port[,host:port…], e.g. broker.example.com:9092")
+        return value
+
+    @field_validator("partitions_start_date")
+    @classmethod
+    def _not_in_the_future(cls, value: dt.date) -> dt.date:
+        if value > dt.datetime.now(dt.UTC).date():
+            raise ValueError("is in the future; no event could be accepted")
+        return value
+
+    @field_validator("retail_home", "retail_outputs")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        path = value.expanduser()
+        return path if path.is_absolute() else PROJECT_ROOT / path
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.kafka_security_protocol != "PLAINTEXT" and self.kafka_bootstrap_servers is None:
+            raise ValueError(
+                "KAFKA_SECURITY_PROTOCOL is set but KAFKA_BOOTSTRAP_SERVERS is not; the embedded broker is PLAINTEXT"
+            )
+        if self.kafka_security_protocol.startswith("SASL"):
+            for name in ("kafka_sasl_username", "kafka_sasl_password"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name.upper()} is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it")
+        if self.warehouse == "snowflake":
+            raise ValueError("WAREHOUSE=snowflake is not in this version yet; use WAREHOUSE=duckdb")
+        if self.s3_bucket is not None:
+            raise ValueError("S3_BUCKET: a lake on S3 is not in this version yet; unset it for the local lake")
+        return self
+
+    # --- Where things are -----------------------------------------------------------------------------------------
+
+    @property
+    def embedded_kafka(self) -> bool:
+        """Whether the platform runs its own broker."""
+        return self.kafka_bootstrap_servers is None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What Kafka clients connect to."""
+        return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_embedded_port}"
+
+    @property
+    def topics(self) -> tuple[TopicContract, ...]:
+        """The contracts, the transactions one under the name that ``KAFKA_TOPIC`` gives it."""
+        return tuple(
+            contract.named(self.kafka_topic) if contract is TRANSACTIONS else contract for contract in TOPICS
+        )
+
+    @property
+    def kafka_dir(self) -> Path:
+        """Data of the embedded broker."""
+        return self.retail_home / "kafka"
+
+    @property
+    def lake_dir(self) -> Path:
+        """Root of the Delta tables."""
+        return self.retail_home / "lake"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Root of the streaming checkpoints, one folder a query."""
+        return self.retail_home / "checkpoints"
+
+    @property
+    def control_dir(self) -> Path:
+        """Leases, the stream's heartbeat and the requests made of it."""
+        return self.retail_home / "control"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The embedded warehouse's file."""
+        return self.retail_home / "warehouse.duckdb"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's run history, schedules and sensors' state."""
+        return self.retail_home / "dagster"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Logs of the processes that the platform starts."""
+        return self.retail_home / "logs"
+
+    @property
+    def kpi_csv(self) -> Path:
+        """The daily KPI file."""
+        return self.retail_outputs / "aggregates_daily.csv"
+
+    @property
+    def marts_dir(self) -> Path:
+        """The marts as Parquet, for readers that must not open the warehouse."""
+        return self.retail_outputs / "marts"
+
+
+def load_settings(env_file: Path | None = PROJECT_ROOT / ".env", **overrides: object) -> Settings:
+    """Read the settings from the environment, then ``env_file``; ``overrides`` win over both.
+
+    Raises:
+        SettingsError: naming each variable that is wrong, on one line. Values are never shown.
+    """
+    try:
+        return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg, arg-type]
+    except ValidationError as error:
+        problems = []
+        for entry in error.errors(include_input=False, include_url=False):
+            text = entry["msg"].removeprefix("Value error, ")
+            name = ".".join(str(part) for part in entry["loc"]).upper()
+            problems.append(f"{name}: {text}" if name else text)
+        raise SettingsError("; ".join(problems)) from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return load_settings()
+
+
+def child_environment(settings: Settings, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a process this platform starts: ours, with the paths pinned so that both agree."""
+    env = dict(os.environ if base is None else base)
+    env["RETAIL_HOME"] = str(settings.retail_home)
+    env["RETAIL_OUTPUTS"] = str(settings.retail_outputs)
+    env["DAGSTER_HOME"] = str(settings.dagster_home)
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
