@@ -197,7 +197,8 @@ class Field:
 class Rule:
     """A rule across fields: when ``violated`` (a SQL expression) is true the event is refused with ``reason``.
 
-    In ``per_line`` rules the names are the line's silver columns, otherwise the header's.
+    Fields stand in braces by their silver column, e.g. ``{discount} > 0``: the line's in ``per_line`` rules, otherwise
+    the header's. They are typed, and null where the field itself is not valid.
     """
 
     reason: str

@@ -82,7 +82,7 @@ TRANSACTIONS = TopicContract(
                     Field("category", Text(100), "Merchandise category.", required=False),
                     Field("quantity", Integer(1, 10_000_000), "Units sold or returned; always positive."),
                     Field("unit_price", Amount("0", "100000000"), "Price of one unit in the event's currency."),
-                    Field("discount", Amount("0"), "Taken off the line's amount, in the event's currency."),
+                    Field("discount", Amount("0", "100000000000"), "Taken off the line's amount, in the event's currency."),
                 ),
                 minimum=1,
                 maximum=1000,
@@ -93,13 +93,13 @@ TRANSACTIONS = TopicContract(
     rules=(
         Rule(
             "range:items.discount",
-            "discount > cast(quantity * unit_price as decimal(38,4))",
+            "{discount} > {quantity} * {unit_price}",
             "A discount is at most its line's amount.",
             per_line=True,
         ),
         Rule(
             "range:items.amount",
-            "cast(quantity * unit_price as decimal(38,4)) > 99999999999999.9999",
+            "{quantity} * {unit_price} > 99999999999999.9999",
             "A line's amount does not fit decimal(18,4).",
             per_line=True,
         ),

@@ -1,0 +1,146 @@
+"""The pure transforms of the ingest: DataFrame in, DataFrame out, the same for a stream, a batch and a test.
+
+A Kafka DataFrame here has the columns of the Kafka source; ``records`` gives it the lake's names. Nothing in this
+module reads a clock or a random number: a batch that runs twice writes the same rows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from retail_platform.contracts import SALES_BY_MINUTE
+from retail_platform.contracts.model import Instant, Table, TopicContract
+from retail_platform.ingest.validation import is_clean, parsed, reasons, typed
+
+RECORD_COLUMNS = ("topic", "partition", "offset", "append_time", "key", "value", "headers")
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessCalendar:
+    """What decides an event's business date: the zone a day begins in, and the first day there is."""
+
+    timezone: str
+    start_date: dt.date
+
+    def columns(self, rows: DataFrame) -> DataFrame:
+        """``rows`` with ``business_timezone`` and ``start_date`` beside them, for the expressions that need them."""
+        return rows.withColumns({"business_timezone": F.lit(self.timezone), "start_date": F.lit(self.start_date)})
+
+
+def records(kafka: DataFrame) -> DataFrame:
+    """Kafka's columns under the lake's names: topic, partition, offset, append_time, key, value, headers."""
+    return kafka.select(
+        "topic", "partition", "offset", F.col("timestamp").alias("append_time"), "key", "value", "headers"
+    )
+
+
+def bronze_rows(rows: DataFrame, query_id: str, batch_id: int) -> DataFrame:
+    """One bronze row for each record, byte for byte."""
+    return rows.select(*RECORD_COLUMNS, _ingest_date(), F.lit(query_id).alias("query_id"), _batch(batch_id))
+
+
+def validated(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
+    """Each record with ``e`` (the parsed event, null when refused) and ``reasons`` (null when valid).
+
+    Columns: topic, partition, offset, append_time; key, value and headers only where refused, so that what is shuffled
+    and kept for a valid event is the event alone; e, event_time, business_date, reasons, and ``dedupe_key``: the
+    event_id, or the record's own address when it is refused (a broken twin must never hide a good one).
+    """
+    seen = calendar.columns(rows).withColumn("parsed", F.explode(parsed(contract, F.col("value"))))
+    seen = seen.withColumn("e", F.col("parsed.e")[0]).withColumn("clean", is_clean(contract))
+    document = F.expr("if(clean, null, try_parse_json(cast(value as string)))")
+    seen = seen.withColumn("document", document)
+    refused = F.when(F.col("clean"), F.lit(None)).otherwise(reasons(contract))
+    seen = seen.withColumn("found", refused).withColumn("ok", F.expr("found is null or size(found) = 0"))
+    address = F.concat_ws("/", "topic", "partition", "offset")
+    event_id = F.expr(f"lower(e.{contract.event_id})")
+    moment = F.expr(typed(Instant(), f"e.{contract.event_time}"))
+    return seen.select(
+        "topic",
+        "partition",
+        "offset",
+        "append_time",
+        *(F.expr(f"if(ok, null, {name})").alias(name) for name in ("key", "value", "headers")),
+        F.expr("if(ok, e, null)").alias("e"),
+        F.when(F.col("ok"), moment).alias("event_time"),
+        F.when(F.col("ok"), F.to_date(F.from_utc_timestamp(moment, calendar.timezone))).alias("business_date"),
+        F.expr("if(ok, null, found)").alias("reasons"),
+        F.when(F.col("ok"), event_id).otherwise(address).alias("dedupe_key"),
+    )
+
+
+def quarantine_rows(checked: DataFrame, query_id: str, batch_id: int) -> DataFrame:
+    """One quarantine row for each refused record of :func:`validated`: raw, with its reasons."""
+    return checked.where("reasons is not null").select(
+        *RECORD_COLUMNS, "reasons", _ingest_date(), F.lit(query_id).alias("query_id"), _batch(batch_id)
+    )
+
+
+def silver_rows(
+    checked: DataFrame, contract: TopicContract, query_id: str | Column, batch_id: int | Column
+) -> DataFrame:
+    """The silver rows of the valid events of :func:`validated`, in the silver table's column order."""
+    table = contract.silver_table
+    good = checked.where("reasons is null")
+    if contract.lines is not None:
+        good = good.select("*", F.posexplode(f"e.{contract.lines.name}").alias("position", "i"))
+    columns = {leaf.column: F.expr(typed(leaf.type, f"e.{leaf.path}")) for leaf in contract.header_leaves}
+    if contract.lines is not None:
+        columns["line_number"] = F.expr("position + 1")
+        columns |= {leaf.column: F.expr(typed(leaf.type, f"i.{leaf.field.name}")) for leaf in contract.line_leaves}
+    plain = good.select(
+        *(column.alias(name) for name, column in columns.items()),
+        "business_date",
+        "topic",
+        "partition",
+        "offset",
+        "append_time",
+        (F.lit(query_id) if isinstance(query_id, str) else query_id).alias("query_id"),
+        _batch(batch_id),
+    )
+    for derived in contract.derived:
+        plain = plain.withColumn(derived.name, F.expr(derived.expression))
+    return conform(plain, table)
+
+
+def conform(rows: DataFrame, table: Table) -> DataFrame:
+    """``rows`` with exactly the table's columns, in its order, in its types."""
+    return rows.select(*(F.col(column.name).cast(column.type.spark).alias(column.name) for column in table.columns))
+
+
+def first_delivery(checked: DataFrame) -> DataFrame:
+    """Each ``dedupe_key`` once, for a batch computation: the twin with the smallest append time, partition, offset."""
+    smallest = F.min_by(
+        F.struct(*(name for name in checked.columns if name != "dedupe_key")),
+        F.struct("append_time", "partition", "offset"),
+    )
+    return checked.groupBy("dedupe_key").agg(smallest.alias("kept")).select("kept.*", "dedupe_key")
+
+
+def sales_by_minute(lines: DataFrame) -> DataFrame:
+    """Silver transaction lines summed by minute of event time, channel, store and currency; returns count negative."""
+    signed = F.expr("if(event_type = 'sale', 1, -1)")
+    one_per_event = F.col("line_number") == 1
+    summed = lines.groupBy(
+        F.window("event_time", "1 minute").alias("w"), "channel", "store_id", "currency", "business_date"
+    ).agg(
+        F.count_if(one_per_event & (F.col("event_type") == "sale")).alias("orders"),
+        F.count_if(one_per_event & (F.col("event_type") == "return")).alias("returns"),
+        F.sum(F.col("quantity") * signed).alias("units"),
+        F.sum(F.col("net_amount") * signed).alias("net_amount"),
+    )
+    return conform(summed.withColumn("minute", F.col("w.start")), SALES_BY_MINUTE)
+
+
+
+
+def _ingest_date() -> Column:
+    return F.to_date("append_time").alias("ingest_date")
+
+
+def _batch(batch_id: int | Column) -> Column:
+    return (F.lit(batch_id).cast("bigint") if isinstance(batch_id, int) else batch_id).alias("batch_id")

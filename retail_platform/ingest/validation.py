@@ -1,0 +1,290 @@
+"""From a contract to Spark: parse one JSON value, decide whether it is valid, and if not, say every reason why.
+
+Two paths, for speed. The *fast* path parses with ``from_json`` into strings and asks one yes-or-no question of plain,
+code-generated expressions; nearly every event ends there. What does not pass takes the *slow* path, which reads the
+value again as a VARIANT and names each reason. An event is valid when it passes the fast path, or when the slow path
+finds nothing against it.
+
+Every leaf is parsed as a string: JSON numbers and numeric strings are both accepted, and no value can make the parser
+build a huge number (``1e40000000`` as a decimal costs Spark over a minute, ``1e-2000000000`` kills the task).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F  # noqa: N812
+
+from retail_platform.contracts.model import (
+    MAX_CLOCK_AHEAD_SECONDS,
+    Amount,
+    Degrees,
+    Enumeration,
+    Instant,
+    Integer,
+    Leaf,
+    Record,
+    Records,
+    Scalar,
+    Text,
+    TopicContract,
+    Uuid,
+)
+
+_UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_RFC_3339 = r"^\\d{4}-\\d{2}-\\d{2}[T ]\\d{2}:\\d{2}:\\d{2}(\\.\\d{1,9})?(Z|[+-]\\d{2}:\\d{2})$"
+_SHORT_NUMBER = r"^[+-]?\\d{1,20}(\\.\\d{1,20})?([eE][+-]?\\d{1,2})?$"
+_ANY_NUMBER = r"^[+-]?(\\d+(\\.\\d*)?|\\.\\d+)([eE][+-]?\\d+)?$|^\"?-?Infinity\"?$"
+_OPENING_BRACKETS = "(91, 123)"
+_FIRST_PRINTABLE_AFTER_SPACE = 33
+
+_PARSE_OPTIONS = {
+    "mode": "PERMISSIVE",
+    "columnNameOfCorruptRecord": "_corrupt",
+    "allowSingleQuotes": "false",
+    "allowNonNumericNumbers": "false",
+}
+
+
+def parsed(contract: TopicContract, value: Column) -> Column:
+    """``array<struct<e, _corrupt>>`` of one element: the parsed value, to be exploded.
+
+    The array is an optimiser barrier: without it a filter on a derived column makes Spark evaluate ``from_json`` once
+    per column used. The value is parsed inside ``{"e":[…]}`` because Spark's parser ignores what follows the first
+    complete value; in there, trailing text makes the record corrupt or the array longer than one.
+    """
+    text = F.concat(F.lit('{"e":['), value.cast("string"), F.lit("]}"))
+    return F.array(F.from_json(text, f"e array<{_string_schema(contract)}>, _corrupt string", _PARSE_OPTIONS))
+
+
+def is_clean(contract: TopicContract) -> Column:
+    """The fast path's answer for a row with columns ``value``, ``append_time``, ``parsed``, ``e``: true, never null."""
+    conditions = [
+        "value is not null",
+        f"length(value) <= {contract.max_bytes}",
+        "parsed._corrupt is null",
+        "size(parsed.e) = 1",
+        "endswith(rtrim(cast(value as string)), '}')",
+        "is_valid_utf8(cast(value as string))",
+        *(_clean(leaf.type, f"e.{leaf.path}", required=leaf.required) for leaf in contract.header_leaves),
+        *(f"not ({_broken(rule.violated, contract.header_leaves, 'e.')})" for rule in contract.rules if not rule.per_line),
+        f"{typed(Instant(), 'e.' + contract.event_time)} <= append_time + interval {MAX_CLOCK_AHEAD_SECONDS} seconds",
+        f"{_business_date(contract)} >= start_date",
+    ]
+    if contract.lines is not None and isinstance(contract.lines.type, Records):
+        lines = contract.lines.type
+        line_leaves = _relative(contract)
+        line = " and ".join(
+            [
+                "i is not null",
+                *(_clean(leaf.type, f"i.{leaf.path}", required=leaf.required) for leaf in line_leaves),
+                *(f"not ({_broken(rule.violated, line_leaves, 'i.')})" for rule in contract.rules if rule.per_line),
+            ]
+        )
+        conditions.append(f"size(e.{contract.lines.name}) between {lines.minimum} and {lines.maximum}")
+        conditions.append(f"forall(e.{contract.lines.name}, i -> {line})")
+    return F.expr("coalesce(" + " and ".join(f"({condition})" for condition in conditions) + ", false)")
+
+
+def reasons(contract: TopicContract) -> Column:
+    """The slow path: ``array<string>`` of the reasons, in the contract's order, for a row that :func:`is_clean` refused.
+
+    Needs the columns of :func:`is_clean` and ``document``, the value as a VARIANT (null when it is not JSON).
+    """
+    found = dict(_field_reasons(contract))
+    applying = [f"if({found[code]}, '{code}', null)" for code in contract.reasons if code in found]
+    listed = f"array_compact(array({', '.join(applying)}))"
+    return F.expr(
+        f"""case
+        when value is null then array('null_value')
+        when length(value) > {contract.max_bytes} then array('oversized')
+        when not is_valid_utf8(cast(value as string)) then array('invalid_utf8')
+        when document is null or not startswith(schema_of_variant(document), 'OBJECT')
+          or not endswith(rtrim(cast(value as string)), '}}') then array('malformed_json')
+        when size({listed}) > 0 then {listed}
+        when parsed._corrupt is not null or coalesce(size(parsed.e), 0) <> 1 then array('malformed_json')
+        else array()
+        end"""
+    )
+
+
+def typed(kind: Scalar, text: str) -> str:
+    """SQL that turns a leaf's string into its silver type, or null when it is not of that type."""
+    match kind:
+        case Text() | Enumeration():
+            return text
+        case Uuid():
+            return f"if({text} rlike '{_UUID}', lower({text}), null)"
+        case Instant():
+            return f"if({text} rlike '{_RFC_3339}', try_cast({text} as timestamp), null)"
+        case Integer():
+            return f"try_cast({text} as int)"
+        case Amount():
+            return f"if({text} rlike '{_SHORT_NUMBER}', try_cast({text} as decimal(18,4)), null)"
+        case Degrees():
+            return f"try_cast({text} as double)"
+
+
+def _string_schema(contract: TopicContract) -> str:
+    parts = []
+    for entry in contract.fields:
+        if isinstance(entry.type, Record):
+            inner = ",".join(f"`{child.name}`:string" for child in entry.type.fields)
+            parts.append(f"`{entry.name}`:struct<{inner}>")
+        elif isinstance(entry.type, Records):
+            inner = ",".join(f"`{child.name}`:string" for child in entry.type.fields)
+            parts.append(f"`{entry.name}`:array<struct<{inner}>>")
+        else:
+            parts.append(f"`{entry.name}`:string")
+    return f"struct<{','.join(parts)}>"
+
+
+def _relative(contract: TopicContract) -> list[Leaf]:
+    """The line's leaves with paths relative to the line."""
+    return [Leaf(leaf.field.name, leaf.field, leaf.type) for leaf in contract.line_leaves]
+
+
+def _business_date(contract: TopicContract) -> str:
+    moment = typed(Instant(), f"e.{contract.event_time}")
+    return f"to_date(from_utc_timestamp({moment}, business_timezone))"
+
+
+def _clean(kind: Scalar, text: str, *, required: bool) -> str:
+    accepted = _accepted(kind, text)
+    return accepted if required else f"({text} is null or {accepted})"
+
+
+def _accepted(kind: Scalar, text: str) -> str:
+    """SQL that is true for values that are surely valid; what it is not true for is looked at again, slowly."""
+    match kind:
+        case Text(max_length=limit):
+            first = f"ascii({text})"
+            return (
+                f"(length({text}) <= {limit} and {first} >= {_FIRST_PRINTABLE_AFTER_SPACE} "
+                f"and {first} not in {_OPENING_BRACKETS})"
+            )
+        case Uuid():
+            return f"{text} rlike '{_UUID}'"
+        case Enumeration(values=values):
+            return f"{text} in ({_quoted(values)})"
+        case Instant():
+            return f"({typed(kind, text)}) is not null"
+        case Integer(minimum=low, maximum=high):
+            return f"({typed(kind, text)}) between {low} and {high}"
+        case Degrees(minimum=low, maximum=high):
+            return f"({typed(kind, text)}) between {low} and {high}"
+        case Amount():
+            return f"({_fits(kind, text)})"
+
+
+def _fits(kind: Amount, text: str) -> str:
+    """SQL: the number is within its bounds and has no digit beyond the fourth decimal."""
+    bounds = [f"{typed(kind, text)} >= {kind.minimum}"] if kind.minimum is not None else []
+    bounds += [f"{typed(kind, text)} <= {kind.maximum}"] if kind.maximum is not None else []
+    exact = f"if({text} rlike '{_SHORT_NUMBER}', try_cast({text} as decimal(38,18)), null)"
+    return " and ".join([*bounds, f"{exact} = {typed(kind, text)}"])
+
+
+def _broken(violated: str, leaves: tuple[Leaf, ...] | list[Leaf], prefix: str) -> str:
+    values = {leaf.column: f"({typed(leaf.type, prefix + leaf.path)})" for leaf in leaves}
+    return f"coalesce({violated.format(**values)}, false)"
+
+
+def _quoted(values: tuple[str, ...]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+# --- The slow path ---------------------------------------------------------------------------------------------------
+
+
+def _field_reasons(contract: TopicContract) -> Iterator[tuple[str, str]]:
+    """(reason, SQL that is true when it applies), read from the VARIANT ``document``."""
+    found: dict[str, list[str]] = {}
+
+    def add(code: str, condition: str) -> None:
+        found.setdefault(code, []).append(condition)
+
+    for entry in contract.fields:
+        if isinstance(entry.type, Record | Records):
+            node = _node("document", entry.name)
+            add(f"missing:{entry.name}", _absent(node) if entry.required else "false")
+            shape = "OBJECT" if isinstance(entry.type, Record) else "ARRAY"
+            add(f"type:{entry.name}", f"not ({_absent(node)}) and not startswith(schema_of_variant({node}), '{shape}')")
+    for leaf in contract.header_leaves:
+        parent = f"startswith(schema_of_variant({_node('document', leaf.parent)}), 'OBJECT')" if leaf.parent else "true"
+        for code, condition in _leaf_reasons(leaf, _node("document", leaf.path)):
+            add(code, f"coalesce({parent}, false) and {condition}")
+    if contract.lines is not None and isinstance(contract.lines.type, Records):
+        name, limit = contract.lines.name, contract.lines.type.maximum
+        elements = f"try_variant_get(document, '$.{name}', 'array<variant>')"
+        add(f"missing:{name}", f"size({elements}) = 0")
+        add("too_many_items", f"size({elements}) > {limit}")
+        add(f"type:{name}", f"exists({elements}, i -> i is null or not startswith(schema_of_variant(i), 'OBJECT'))")
+        for leaf in _relative(contract):
+            for code, condition in _leaf_reasons(leaf, _node("i", leaf.path)):
+                kind, _, _ = code.partition(":")
+                add(
+                    f"{kind}:{name}.{leaf.path}",
+                    f"exists({elements}, i -> startswith(schema_of_variant(i), 'OBJECT') and {condition})",
+                )
+        for rule in (rule for rule in contract.rules if rule.per_line):
+            values = {leaf.column: _variant_typed(leaf, "i") for leaf in _relative(contract)}
+            add(rule.reason, f"exists({elements}, i -> coalesce({rule.violated.format(**values)}, false))")
+    for rule in (rule for rule in contract.rules if not rule.per_line):
+        values = {leaf.column: _variant_typed(leaf, "document") for leaf in contract.header_leaves}
+        add(rule.reason, f"coalesce({rule.violated.format(**values)}, false)")
+    moment = typed(Instant(), _string(_node("document", contract.event_time)))
+    add("event_time_in_future", f"{moment} > append_time + interval {MAX_CLOCK_AHEAD_SECONDS} seconds")
+    add(
+        "event_time_before_start",
+        f"to_date(from_utc_timestamp({moment}, business_timezone)) < start_date",
+    )
+    for code, conditions in found.items():
+        yield code, "coalesce(" + " or ".join(f"({condition})" for condition in conditions) + ", false)"
+
+
+def _leaf_reasons(leaf: Leaf, node: str) -> Iterator[tuple[str, str]]:
+    text = _string(node)
+    there = f"not ({_absent(node)})"
+    nested = f"schema_of_variant({node}) rlike '^(OBJECT|ARRAY)'"
+    if leaf.required:
+        yield f"missing:{leaf.path}", f"({_absent(node)})"
+    match leaf.type:
+        case Text(max_length=limit):
+            yield f"type:{leaf.path}", f"{there} and {nested}"
+            yield f"range:{leaf.path}", f"{there} and not {nested} and (length({text}) > {limit} or {text} rlike '^\\\\s*$')"
+        case Enumeration(values=values):
+            yield f"enum:{leaf.path}", f"{there} and coalesce({text} not in ({_quoted(values)}), true)"
+        case Uuid() | Instant():
+            yield f"type:{leaf.path}", f"{there} and ({typed(leaf.type, text)}) is null"
+        case Integer(minimum=low, maximum=high) | Degrees(minimum=low, maximum=high):
+            number = typed(leaf.type, text)
+            whole = r"^\\s*[+-]?\\d+\\s*$" if isinstance(leaf.type, Integer) else _ANY_NUMBER
+            yield f"type:{leaf.path}", f"{there} and not coalesce({text} rlike '{whole}', false)"
+            yield (
+                f"range:{leaf.path}",
+                f"{there} and {text} rlike '{whole}' and not coalesce(({number}) between {low} and {high}, false)",
+            )
+        case Amount():
+            yield f"type:{leaf.path}", f"{there} and not coalesce({text} rlike '{_ANY_NUMBER}', false)"
+            yield (
+                f"range:{leaf.path}",
+                f"{there} and {text} rlike '{_ANY_NUMBER}' and not coalesce({_fits(leaf.type, text)}, false)",
+            )
+
+
+def _node(root: str, path: str) -> str:
+    return f"try_variant_get({root}, '$.{path}', 'variant')"
+
+
+def _string(node: str) -> str:
+    return f"try_cast({node} as string)"
+
+
+def _absent(node: str) -> str:
+    return f"{node} is null or is_variant_null({node})"
+
+
+def _variant_typed(leaf: Leaf, root: str) -> str:
+    return f"({typed(leaf.type, _string(_node(root, leaf.path)))})"
