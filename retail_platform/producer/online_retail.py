@@ -115,9 +115,7 @@ def _add(invoices: Invoices, values: list[str]) -> None:
         raise ValueError("UnitPrice is not a number")
     local = dt.datetime.fromisoformat(time).replace(tzinfo=_LONDON)
     rows = invoices.by_number.get(number, [])
-    row = Row(
-        len(rows), product, description, int(quantity), local, amount, customer.removesuffix(".0"), country
-    )
+    row = Row(len(rows), product, description, int(quantity), local, amount, customer.removesuffix(".0"), country)
     invoices.by_number.setdefault(number, rows).append(row)
 
 
