@@ -107,8 +107,8 @@ def reasons(contract: TopicContract) -> Column:
     read = "if(length(value) <= {}, try_parse_json(cast(value as string)), null)".format(contract.max_bytes)
     found_out = f"get(transform(if(clean, slice(array({read}), 1, 0), array({read})), document -> {verdict}), 0)"
     return F.expr(
-        f"transform(if(clean, cast(array() as array<array<string>>), array({found_out})), "
-        f"found -> if(size(found) = 0 and ({unread}), array('malformed_json'), found))[0]"
+        f"get(transform(if(clean, cast(array() as array<array<string>>), array({found_out})), "
+        f"found -> if(size(found) = 0 and ({unread}), array('malformed_json'), found)), 0)"
     )
 
 

@@ -1,0 +1,177 @@
+"""The streaming job: take the lake's lease, start Spark, run the stream until it has drained, is stopped, or is old.
+
+``python -m retail_platform.ingest.job --mode available_now|continuous``, the same here and under ``spark-submit``. When
+Dagster started it, it reports through Dagster Pipes. Exit codes: 0 drained or stopped, 1 failed, 2 wrong settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from dagster_pipes import PipesContext, PipesDefaultMessageWriter, open_dagster_pipes
+
+from retail_platform.errors import RetailError
+from retail_platform.ingest.lake import Lake, open_lake
+from retail_platform.ingest.session import jvm_pid, spark_session
+from retail_platform.ingest.stream import Stream, running_stream
+from retail_platform.ingest.work import do_work
+from retail_platform.lakehouse import requests
+from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
+from retail_platform.lakehouse.lease import lake_lease
+from retail_platform.settings import Settings, get_settings
+
+_TICK_SECONDS = 0.2
+_HEARTBEAT_SECONDS = 1.0
+_REPORT_SECONDS = 10.0
+_LEASE_WAIT_SECONDS = 30.0
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class Job:
+    """One run of the streaming job."""
+
+    settings: Settings
+    mode: str
+    report: Report
+    parent: int = field(default_factory=os.getppid)
+    started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    stop_reason: str | None = None
+    _last_beat: float = 0.0
+    _last_report: float = 0.0
+
+    @property
+    def available_now(self) -> bool:
+        """Whether the job ends when it has drained what there is."""
+        return self.mode == "available_now"
+
+    def run(self) -> None:
+        """Run until done.
+
+        Raises:
+            RetailError: the lake is in use, Spark cannot start, or a query failed.
+        """
+        with lake_lease(self.settings, f"ingest ({self.mode})", wait_seconds=_LEASE_WAIT_SECONDS) as lease:
+            self._beat("starting", None)
+            spark = spark_session(self.settings, "retail-ingest")
+            lease.name_jvm(jvm_pid(spark))
+            try:
+                lake = open_lake(spark, self.settings)
+                with running_stream(spark, self.settings, lake, available_now=self.available_now) as stream:
+                    self._watch(stream, lake)
+                    self._beat("stopping", stream)
+                self._after(stream, lake)
+            finally:
+                spark.stop()
+
+    def ask_to_stop(self, signum: int, _frame: FrameType | None) -> None:
+        """Signal handler: stop between two batches."""
+        self.stop_reason = signal.Signals(signum).name
+
+    def _watch(self, stream: Stream, lake: Lake) -> None:
+        draining_minutes = False
+        while self.stop_reason is None:
+            failure = stream.failure()
+            if failure:
+                raise RetailError(f"the stream ended: {failure}")
+            if stream.finished:
+                if draining_minutes:
+                    return
+                # Only now: it reads what the silver query has written.
+                stream.start_minute_sales()
+                draining_minutes = True
+            self._serve(lake)
+            self._tick(stream)
+            self._stop_when_due()
+            time.sleep(_TICK_SECONDS)
+        self.report(f"stopping between batches: {self.stop_reason}")
+
+    def _stop_when_due(self) -> None:
+        age = dt.datetime.now(dt.UTC) - self.started_at
+        if not self.available_now and age > dt.timedelta(hours=self.settings.ingest_lifetime_hours):
+            self.stop_reason = f"{self.settings.ingest_lifetime_hours:g} hours old (INGEST_LIFETIME_HOURS)"
+        if os.getppid() != self.parent:
+            self.stop_reason = "the process that started it is gone"
+
+    def _serve(self, lake: Lake) -> None:
+        for request in requests.pending(self.settings):
+            self.report(f"{request.work} {dict(request.arguments)}")
+            try:
+                result = do_work(lake, self.settings, request.work, request.arguments)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to who asked, not to the stream)
+                requests.answer(self.settings, request, None, f"{type(error).__name__}: {error}".splitlines()[0])
+            else:
+                requests.answer(self.settings, request, result)
+
+    def _tick(self, stream: Stream) -> None:
+        now = time.monotonic()
+        if now - self._last_beat >= _HEARTBEAT_SECONDS:
+            self._last_beat = now
+            self._beat("running", stream)
+        if now - self._last_report >= _REPORT_SECONDS:
+            self._last_report = now
+            self.report(_progress_line(stream))
+
+    def _after(self, stream: Stream, lake: Lake) -> None:
+        self.report(_progress_line(stream))
+        self._serve(lake)
+        self._beat("stopped", stream)
+
+    def _beat(self, state: str, stream: Stream | None) -> None:
+        queries = stream.progress() if stream else ()
+        now = dt.datetime.now(dt.UTC)
+        write_heartbeat(self.settings, Heartbeat(state, self.mode, os.getpid(), self.started_at, now, queries))
+
+
+def _progress_line(stream: Stream) -> str:
+    parts = []
+    for query in stream.progress():
+        lag = "" if query.lag is None else f", {query.lag:,} behind"
+        parts.append(f"{query.name}: {query.rows:,} rows, {query.rows_per_second:,.0f}/s{lag}")
+    return " · ".join(parts)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job; what went wrong is one line on standard error."""
+    parser = argparse.ArgumentParser(prog="retail_platform.ingest.job", description=__doc__)
+    parser.add_argument("--mode", choices=("available_now", "continuous"), default="available_now")
+    mode = parser.parse_args(arguments).mode
+    try:
+        with _reporting() as report:
+            settings = get_settings()
+            if settings.spark_master.startswith("local"):
+                os.nice(settings.ingest_nice)
+            job = Job(settings, mode, report)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, job.ask_to_stop)
+            job.run()
+    except RetailError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+@contextlib.contextmanager
+def _reporting() -> Iterator[Report]:
+    """Where the job says how it goes: to Dagster when it started the job, else to standard error."""
+    if os.environ.get("DAGSTER_PIPES_CONTEXT") is None:
+        yield lambda line: sys.stderr.write(f"{line}\n") and None
+        return
+    context: PipesContext[Any]
+    with open_dagster_pipes(message_writer=PipesDefaultMessageWriter()) as context:
+        yield context.log.info
+
+
+if __name__ == "__main__":
+    sys.exit(main())

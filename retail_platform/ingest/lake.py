@@ -1,0 +1,51 @@
+"""The lake, open for writing by this process: one instance of each table, shared by all who write it here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE
+from retail_platform.contracts.model import TopicContract
+from retail_platform.ingest.ledger import Ledger
+from retail_platform.lakehouse.delta import LakeTable, open_table
+from retail_platform.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """Every table of the lake. Only whoever holds the lease may build one."""
+
+    bronze: LakeTable
+    quarantine: LakeTable
+    silver: dict[str, LakeTable]
+    minutes: LakeTable
+    ledger: Ledger
+
+    @property
+    def tables(self) -> tuple[LakeTable, ...]:
+        """All tables, in the order of the lineage."""
+        return (self.bronze, self.quarantine, *self.silver.values(), self.minutes, self.ledger.table)
+
+    def silver_of(self, contract: TopicContract) -> LakeTable:
+        """The silver table of a topic's events."""
+        return self.silver[contract.silver_name]
+
+
+def open_lake(spark: SparkSession, settings: Settings) -> Lake:
+    """Open every table, creating those that are missing.
+
+    Raises:
+        RetailError: a table was last written by someone else.
+    """
+    root = str(settings.lake_dir)
+    return Lake(
+        bronze=open_table(spark, root, BRONZE_EVENTS),
+        quarantine=open_table(spark, root, QUARANTINE_EVENTS),
+        silver={
+            contract.silver_name: open_table(spark, root, contract.silver_table) for contract in settings.topics
+        },
+        minutes=open_table(spark, root, SALES_BY_MINUTE),
+        ledger=Ledger(open_table(spark, root, INGEST_BATCHES)),
+    )

@@ -1,0 +1,64 @@
+"""The minute-sales query: which minutes did new silver lines touch, and what are their sales now.
+
+A touched minute is summed again from silver, whole: running it twice, or late, gives the same rows, and an event that
+comes years late corrects its minute.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from retail_platform.contracts import SALES_BY_MINUTE
+from retail_platform.ingest.query import QueryHandle
+from retail_platform.ingest.transforms import sales_by_minute
+from retail_platform.lakehouse.delta import LakeTable
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteSalesBatches:
+    """The ``foreachBatch`` function of the minute-sales query, whose source is the silver transaction lines."""
+
+    handle: QueryHandle
+    silver: LakeTable
+    minutes: LakeTable
+
+    def __call__(self, rows: DataFrame, batch_id: int) -> None:
+        """Sum again the minutes that ``rows`` touch, and merge them."""
+        with self.minutes.between_batches:
+            self.handle.begin(batch_id)
+            self._sum_again(rows)
+
+    def _sum_again(self, rows: DataFrame) -> None:
+        touched = rows.select(_minute().alias("minute"), "business_date").distinct().persist()
+        try:
+            dates = [row["business_date"] for row in touched.select("business_date").distinct().collect()]
+            lines = self.silver.read().where(F.col("business_date").isin(dates))
+            again = sales_by_minute(
+                lines.withColumn("minute", _minute())
+                .join(F.broadcast(touched.select("minute").distinct()), "minute", "left_semi")
+                .drop("minute")
+            )
+            self._merge(again, dates)
+        finally:
+            touched.unpersist()
+
+    def _merge(self, again: DataFrame, dates: Sequence[dt.date]) -> None:
+        if not dates:
+            return
+        pruned = ", ".join(f"date'{date}'" for date in dates)
+        same = " and ".join(f"t.{column} = s.{column}" for column in SALES_BY_MINUTE.key)
+        measures = [name for name in SALES_BY_MINUTE.column_names if name not in SALES_BY_MINUTE.key]
+        changed = " or ".join(f"t.{column} is distinct from s.{column}" for column in measures)
+        with self.minutes.maintenance() as table:
+            table.alias("t").merge(
+                again.alias("s"), f"t.business_date in ({pruned}) and {same}"
+            ).whenMatchedUpdateAll(changed).whenNotMatchedInsertAll().execute()
+
+
+def _minute() -> F.Column:
+    return F.date_trunc("minute", "event_time")

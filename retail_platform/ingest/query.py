@@ -1,0 +1,90 @@
+"""What a micro-batch may know of the streaming query that it belongs to: its identity, offsets, and observed counts.
+
+Spark hands a ``foreachBatch`` function only rows and a number; the rest is asked of the running query here, and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from retail_platform.lakehouse.delta import Batch
+
+#: Offsets by topic and partition, as Spark's Kafka source writes them.
+Offsets = dict[str, dict[str, int]]
+
+
+class StopRequested(Exception):  # noqa: N818  (a signal, not a fault)
+    """Raised by a batch that has not begun, when the job is stopping: the query ends between two batches."""
+
+
+@dataclass
+class QueryHandle:
+    """A streaming query and its checkpoint. The batch function has the handle before the query exists."""
+
+    spark: SparkSession
+    name: str
+    checkpoint: str
+    stopping: threading.Event
+    _started: threading.Event = field(default_factory=threading.Event)
+    _query: StreamingQuery | None = None
+
+    def started(self, query: StreamingQuery) -> None:
+        """Tell the batches which query they are in."""
+        self._query = query
+        self._started.set()
+
+    @property
+    def query(self) -> StreamingQuery:
+        """The running query; waits until it has been started."""
+        self._started.wait()
+        if self._query is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._query
+
+    def begin(self, batch_id: int) -> Batch:
+        """The identity of a batch that begins now.
+
+        Raises:
+            StopRequested: the job is stopping.
+        """
+        query = self.query
+        if self.stopping.is_set():
+            raise StopRequested
+        return Batch(str(query.id), batch_id)
+
+    def observed(self, name: str) -> dict[str, Any]:
+        """The metrics ``observe(name, …)`` counted in the batch that runs now; call it after the rows were computed.
+
+        Progress events have the same numbers, but only after the batch, and never again if the driver dies in between.
+        """
+        execution = self.query._jsq.streamingQuery().lastExecution()  # noqa: SLF001
+        row = execution.observedMetrics().get(name).get()
+        return {field_name: row.get(position) for position, field_name in enumerate(row.schema().fieldNames())}
+
+    def offsets(self, batch_id: int) -> tuple[Offsets, Offsets, int]:
+        """Where the batch starts and ends, and when it was planned (milliseconds), from the query's offset log."""
+        end, planned = self._logged(batch_id)
+        start = self._logged(batch_id - 1)[0] if batch_id else {}
+        return start, end, planned
+
+    def _logged(self, batch_id: int) -> tuple[Offsets, int]:
+        _, metadata, source = read_text(self.spark, f"{self.checkpoint}/offsets/{batch_id}").strip().split("\n", 2)
+        return json.loads(source), int(json.loads(metadata)["batchTimestampMs"])
+
+
+def read_text(spark: SparkSession, path: str) -> str:
+    """A small file, through Hadoop's file systems (a checkpoint may be on S3)."""
+    jvm: Any = spark._jvm  # noqa: SLF001
+    where = jvm.org.apache.hadoop.fs.Path(path)
+    stream = where.getFileSystem(spark._jsc.hadoopConfiguration()).open(where)  # noqa: SLF001
+    try:
+        return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+    finally:
+        stream.close()

@@ -1,0 +1,41 @@
+"""The Spark session of the streaming job."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyspark.sql import SparkSession
+
+from retail_platform.embedded.java import java_home
+from retail_platform.ingest.spark_config import spark_config
+from retail_platform.settings import Settings
+
+
+def prepare_environment(settings: Settings) -> None:
+    """What PySpark reads from the environment before it starts a JVM: which Python, which Java.
+
+    Raises:
+        RetailError: there is no Java that Spark can use.
+    """
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    if settings.spark_master.startswith("local"):
+        os.environ["JAVA_HOME"] = str(java_home())
+
+
+def spark_session(settings: Settings, app_name: str) -> SparkSession:
+    """Start Spark, or return the session that this process already has.
+
+    Raises:
+        RetailError: no Java, or the connectors' jars are missing.
+    """
+    prepare_environment(settings)
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in spark_config(settings).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def jvm_pid(spark: SparkSession) -> int:
+    """Process id of the driver's JVM."""
+    return int(spark._jvm.java.lang.ProcessHandle.current().pid())  # type: ignore[union-attr]  # noqa: SLF001

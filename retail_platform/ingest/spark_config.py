@@ -1,0 +1,53 @@
+"""How Spark is configured, here and on a cluster; no import of Spark, so that declarations can read it."""
+
+from __future__ import annotations
+
+from retail_platform.embedded.jars import spark_jars
+from retail_platform.settings import Settings
+
+#: Chosen before the first start: a stateful checkpoint freezes it.
+STATE_PARTITIONS = 2
+
+
+def spark_config(settings: Settings) -> dict[str, str]:
+    """The configuration of every Spark session of the platform.
+
+    Raises:
+        RetailError: the connectors' jars are not there.
+    """
+    config = {
+        "spark.master": settings.spark_master,
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(STATE_PARTITIONS),
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.streaming.stateStore.providerClass": (
+            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+        ),
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        "spark.sql.streaming.minBatchesToRetain": "20",
+        "spark.databricks.delta.snapshotPartitions": str(STATE_PARTITIONS),
+        "spark.scheduler.mode": "FAIR",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+    }
+    if settings.spark_master.startswith("local"):
+        home = settings.retail_home / "spark"
+        config |= {
+            "spark.jars": ",".join(str(jar) for jar in spark_jars()),
+            "spark.driver.memory": settings.spark_driver_memory,
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.extraJavaOptions": f"-XX:+UseG1GC -Dderby.system.home={home}",
+            "spark.local.dir": str(home / "local"),
+            "spark.sql.warehouse.dir": str(home / "warehouse"),
+            # The defaults fork a process for every rename: half of a small batch's time (docs/architecture.md).
+            "spark.sql.streaming.checkpointFileManagerClass": (
+                "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+            ),
+            "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
+        }
+    return config

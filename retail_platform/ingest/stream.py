@@ -1,0 +1,202 @@
+"""The ingest stream: its queries wired to Kafka, their batches and checkpoints; started, watched, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+
+from retail_platform import kafka
+from retail_platform.contracts import TRANSACTIONS
+from retail_platform.contracts.model import TopicContract
+from retail_platform.errors import RetailError
+from retail_platform.ingest.bronze import BronzeBatches
+from retail_platform.ingest.lake import Lake
+from retail_platform.ingest.minute_sales import MinuteSalesBatches
+from retail_platform.ingest.query import QueryHandle
+from retail_platform.ingest.silver import SilverBatches, first_deliveries
+from retail_platform.ingest.transforms import BusinessCalendar, records
+from retail_platform.lakehouse.heartbeat import QueryProgress
+from retail_platform.settings import Settings
+
+MINUTE_SALES_TRIGGER_SECONDS = 20
+_STOP_SECONDS = 60.0
+
+BatchFunction = Callable[[DataFrame, int], None]
+
+
+@dataclass
+class Stream:
+    """The running queries of one driver."""
+
+    spark: SparkSession
+    settings: Settings
+    lake: Lake
+    available_now: bool
+    stopping: threading.Event = field(default_factory=threading.Event)
+    handles: list[QueryHandle] = field(default_factory=list)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "write"))
+    _rows: dict[str, int] = field(default_factory=dict)
+    _counted: dict[str, int] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start the queries that read Kafka; and, when it is to stay, the one that reads silver."""
+        self._start_bronze()
+        for contract in self.settings.topics:
+            self._start_silver(contract)
+        if not self.available_now:
+            self.start_minute_sales()
+
+    def _start_bronze(self) -> None:
+        handle = self._handle("bronze/events")
+        source = records(self._kafka(",".join(contract.topic for contract in self.settings.topics)))
+        self._run(handle, source, BronzeBatches(handle, self.lake.bronze, self.lake.ledger))
+
+    def _start_silver(self, contract: TopicContract) -> None:
+        silver = self.lake.silver_of(contract)
+        handle = self._handle(silver.table.path)
+        horizon = dt.timedelta(minutes=self.settings.ingest_dedupe_horizon_minutes)
+        rows = first_deliveries(self._kafka(contract.topic), contract, calendar(self.settings), horizon)
+        batches = SilverBatches(handle, contract, silver, self.lake.quarantine, self.lake.ledger, self._pool)
+        self._run(handle, rows, batches)
+
+    def start_minute_sales(self) -> None:
+        """Start the query that keeps the minute sales, from silver."""
+        silver = self.lake.silver_of(TRANSACTIONS)
+        handle = self._handle(self.lake.minutes.table.path)
+        rows = self.spark.readStream.format("delta").option("skipChangeCommits", "true").load(silver.path)
+        batches = MinuteSalesBatches(handle, silver, self.lake.minutes)
+        self._run(handle, rows, batches, trigger_seconds=MINUTE_SALES_TRIGGER_SECONDS)
+
+    def failure(self) -> str | None:
+        """Why a query ended that should not have; ``None`` when none did."""
+        for handle in self.handles:
+            error = handle.query.exception()
+            if error is not None and not _asked_for(error):
+                return f"{handle.name}: {_root_cause(error)}"
+        return None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every query has ended."""
+        return not any(handle.query.isActive for handle in self.handles)
+
+    def progress(self) -> tuple[QueryProgress, ...]:
+        """What each query has done since the start, from Spark's own progress events."""
+        return tuple(self._progress(handle) for handle in self.handles)
+
+    def stop(self) -> None:
+        """End each query between two batches; a batch that does not end in a minute is interrupted (and runs again)."""
+        self.stopping.set()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for handle in self.handles:
+            query = handle.query
+            while query.isActive:
+                if not query.status["isTriggerActive"] or time.monotonic() > deadline:
+                    with contextlib.suppress(StreamingQueryException):
+                        query.stop()
+                else:
+                    time.sleep(0.05)
+        self._pool.shutdown()
+
+    # --- Wiring ---------------------------------------------------------------------------------------------------
+
+    def _kafka(self, topics: str) -> DataFrame:
+        reader = self.spark.readStream.format("kafka")
+        for key, value in kafka.spark_options(self.settings).items():
+            reader = reader.option(key, value)
+        return (
+            reader.option("subscribe", topics)
+            .option("startingOffsets", "earliest")
+            .option("failOnDataLoss", "true")
+            .option("includeHeaders", "true")
+            .option("maxOffsetsPerTrigger", self.settings.ingest_max_offsets_per_batch)
+            .option("kafka.isolation.level", "read_committed")
+            .option("kafka.fetch.max.wait.ms", "50")
+            .load()
+        )
+
+    def _handle(self, name: str) -> QueryHandle:
+        handle = QueryHandle(self.spark, name, checkpoint(self.settings, name), self.stopping)
+        self.handles.append(handle)
+        return handle
+
+    def _run(self, handle: QueryHandle, rows: DataFrame, batches: BatchFunction, trigger_seconds: float = 0) -> None:
+        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", handle.name)
+        writer = (
+            rows.writeStream.queryName(handle.name).option("checkpointLocation", handle.checkpoint).foreachBatch(batches)
+        )
+        seconds = trigger_seconds or self.settings.ingest_trigger_seconds
+        trigger: dict[str, Any] = (
+            {"availableNow": True} if self.available_now else {"processingTime": f"{int(seconds * 1000)} milliseconds"}
+        )
+        handle.started(writer.trigger(**trigger).start())
+
+    def _progress(self, handle: QueryHandle) -> QueryProgress:
+        last = handle.query.lastProgress
+        for event in handle.query.recentProgress:
+            if event.batchId > self._counted.get(handle.name, -1):
+                self._counted[handle.name] = event.batchId
+                self._rows[handle.name] = self._rows.get(handle.name, 0) + event.numInputRows
+        if last is None:
+            return QueryProgress(handle.name)
+        behind = [source.metrics.get("maxOffsetsBehindLatest") for source in last.sources]
+        return QueryProgress(
+            handle.name,
+            last.batchId,
+            self._rows.get(handle.name, 0),
+            round(last.processedRowsPerSecond or 0.0, 1),
+            max((int(lag) for lag in behind if lag is not None), default=None),
+            round(last.durationMs.get("triggerExecution", 0) / 1000, 3),
+        )
+
+
+def calendar(settings: Settings) -> BusinessCalendar:
+    """What decides an event's business date."""
+    return BusinessCalendar(settings.business_timezone, settings.partitions_start_date)
+
+
+def checkpoint(settings: Settings, query_name: str) -> str:
+    """Where a query keeps its checkpoint: its name, with the slash made a dash."""
+    return str(settings.checkpoints_dir / query_name.replace("/", "-"))
+
+
+@contextlib.contextmanager
+def running_stream(spark: SparkSession, settings: Settings, lake: Lake, *, available_now: bool) -> Iterator[Stream]:
+    """Start a stream, and stop it at the end, however that comes."""
+    _refuse_lost_checkpoints(settings, lake)
+    stream = Stream(spark, settings, lake, available_now)
+    try:
+        stream.start()
+        yield stream
+    finally:
+        stream.stop()
+
+
+def _refuse_lost_checkpoints(settings: Settings, lake: Lake) -> None:
+    """A table that a query has written, with no checkpoint of the query, would be written a second time."""
+    for table in (lake.bronze, *lake.silver.values()):
+        where = settings.checkpoints_dir / table.table.path.replace("/", "-") / "metadata"
+        if table.writers and not where.exists():
+            raise RetailError(
+                f"{table.table.path} holds data but its checkpoint {where.parent} is gone; restore it from a backup, or "
+                "start over with `retail reset`"
+            )
+
+
+def _asked_for(error: StreamingQueryException) -> bool:
+    return "StopRequested" in str(error)
+
+
+def _root_cause(error: StreamingQueryException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by:")]
+    return (causes[-1].removeprefix("Caused by:") if causes else lines[0]).strip()[:500]

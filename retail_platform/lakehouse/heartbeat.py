@@ -1,0 +1,78 @@
+"""The stream's heartbeat: a small file that the streaming driver rewrites and everybody else reads."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from retail_platform.settings import Settings
+
+#: A stream that has not written its heartbeat for this long is stuck (a batch on a laptop takes seconds).
+STALE_AFTER_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueryProgress:
+    """One streaming query: batches since the start, records taken, records waiting in Kafka, and its pace."""
+
+    name: str
+    batch_id: int = -1
+    rows: int = 0
+    rows_per_second: float = 0.0
+    lag: int | None = None
+    batch_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The stream as it was at ``at`` (UTC): ``state`` is starting, running, stopping or stopped."""
+
+    state: str
+    mode: str
+    pid: int
+    started_at: dt.datetime
+    at: dt.datetime
+    queries: tuple[QueryProgress, ...] = field(default=())
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the heartbeat was written."""
+        return (dt.datetime.now(dt.UTC) - self.at).total_seconds()
+
+    @property
+    def stale(self) -> bool:
+        """Whether a stream that should be alive has not been heard of for too long."""
+        return self.state in ("starting", "running") and self.age_seconds > STALE_AFTER_SECONDS
+
+    @property
+    def lag(self) -> int:
+        """Records in Kafka that the slowest query has yet to take."""
+        return max((query.lag or 0 for query in self.queries), default=0)
+
+
+def heartbeat_path(settings: Settings) -> Path:
+    """The heartbeat's file."""
+    return settings.control_dir / "stream.json"
+
+
+def write_heartbeat(settings: Settings, beat: Heartbeat) -> None:
+    """Replace the heartbeat, atomically."""
+    path = heartbeat_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    draft.write_text(json.dumps(asdict(beat), default=lambda moment: moment.isoformat()))
+    draft.replace(path)
+
+
+def read_heartbeat(settings: Settings) -> Heartbeat | None:
+    """The last heartbeat; ``None`` when no stream ever ran."""
+    try:
+        data = json.loads(heartbeat_path(settings).read_text())
+    except FileNotFoundError:
+        return None
+    moments = {name: dt.datetime.fromisoformat(data.pop(name)) for name in ("started_at", "at")}
+    queries = tuple(QueryProgress(**query) for query in data.pop("queries"))
+    return Heartbeat(queries=queries, **moments, **data)

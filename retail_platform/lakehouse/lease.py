@@ -1,0 +1,140 @@
+"""Who may write the lake: one process at a time, by an operating-system lock on a file that names the holder.
+
+Delta on a path cannot arbitrate between two Spark drivers (the second overwrites the first's commits in silence), so
+every writer takes this lease first. The kernel frees it when the holder dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from retail_platform.errors import RetailError
+from retail_platform.settings import Settings
+
+_FILE = "lake.lease"
+
+
+class LakeInUse(RetailError):  # noqa: N818  (it names the state, as BlockingIOError does)
+    """Another process writes the lake. The message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has the lease: what it is, its process, its JVM when it has started one, since when (UTC)."""
+
+    owner: str
+    pid: int
+    since: str
+    jvm_pid: int | None = None
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease that is held; kept by keeping the file open."""
+
+    file: TextIO
+    holder: Holder
+
+    def name_jvm(self, pid: int) -> None:
+        """Record the JVM that writes under this lease, so that a successor can make sure that it is gone."""
+        self.holder = Holder(self.holder.owner, self.holder.pid, self.holder.since, pid)
+        _write(self.file, self.holder)
+
+
+def lease_path(settings: Settings) -> Path:
+    """The file that the lease is a lock on."""
+    return settings.control_dir / _FILE
+
+
+def holder(settings: Settings) -> Holder | None:
+    """Who has the lease now; ``None`` when nobody has it."""
+    path = lease_path(settings)
+    if not path.exists():
+        return None
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read(file) or Holder("an unnamed process", 0, "")
+    return None
+
+
+@contextlib.contextmanager
+def lake_lease(settings: Settings, owner: str, wait_seconds: float = 0) -> Iterator[Lease]:
+    """Hold the lake for ``owner``.
+
+    Raises:
+        LakeInUse: somebody else has it, and still has it after ``wait_seconds``.
+    """
+    path = lease_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        _lock(file, wait_seconds)
+        _bury(_read(file))
+        lease = Lease(file, Holder(owner, os.getpid(), dt.datetime.now(dt.UTC).isoformat(timespec="seconds")))
+        _write(file, lease.holder)
+        yield lease
+        file.truncate(0)
+
+
+def _lock(file: TextIO, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                now = _read(file)
+                who = f"{now.owner} (process {now.pid}, since {now.since})" if now else "another process"
+                raise LakeInUse(
+                    f"the lake is being written by {who}; stop it with `retail stream stop`, or wait for it"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _bury(previous: Holder | None) -> None:
+    """End the JVM of a holder that was killed: it outlives its Python process by a moment and could still commit."""
+    if previous is None or previous.jvm_pid is None:
+        return
+    deadline = time.monotonic() + 10
+    while _is_java(previous.jvm_pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(previous.jvm_pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise LakeInUse(f"process {previous.jvm_pid} of a stream that died still runs; end it with kill -9")
+        time.sleep(0.05)
+
+
+def _is_java(pid: int) -> bool:
+    """Whether the process is a live Spark JVM (a reused pid is not): only where ``/proc`` tells."""
+    try:
+        return b"org.apache.spark.deploy.SparkSubmit" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _read(file: TextIO) -> Holder | None:
+    file.seek(0)
+    try:
+        return Holder(**json.loads(file.read()))
+    except (ValueError, TypeError):
+        return None
+
+
+def _write(file: TextIO, now: Holder) -> None:
+    file.seek(0)
+    file.truncate(0)
+    file.write(json.dumps(asdict(now)))
+    file.flush()
