@@ -1,8 +1,8 @@
-"""The retailer's stores: where they are, their clock, their currency, how busy they are. The web shop is one of them."""
+"""The retailer's stores: where they are, their clock, their currency, how busy they are. The web shop is one too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import asin, cos, radians, sin, sqrt
 from random import Random
 from zoneinfo import ZoneInfo
@@ -82,9 +82,7 @@ def open_web_shop(stores: tuple[Store, ...]) -> Store:
     """The web shop: as busy as a fifth of all stores together, on the clock of the first."""
     home = stores[0]
     size = max(1.0, sum(store.size for store in stores) / 5)
-    return Store(
-        "WEB", home.country, home.region, home.latitude, home.longitude, home.zone, home.currency, size, 0, web=True
-    )
+    return replace(home, id="WEB", size=size, tills=0, web=True)
 
 
 def kilometres(one: Store, other: Store) -> float:

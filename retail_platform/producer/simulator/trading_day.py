@@ -23,7 +23,7 @@ _WEB_WEEKDAYS = (1.1, 1.0, 1.0, 0.95, 0.9, 0.9, 1.15)
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """At most an hour of the window, in milliseconds since 1970: how much trade it has, and the stores that share it."""
+    """At most an hour of the window (milliseconds since 1970): how much trade it has, and the stores that share it."""
 
     start: float
     length: float
