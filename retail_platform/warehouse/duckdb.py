@@ -1,0 +1,263 @@
+"""The embedded warehouse: one DuckDB file, one writer at a time, connections held no longer than a statement needs.
+
+Every connection is opened read-write and with one configuration: DuckDB refuses two configurations of a file within a
+process, and a reader in another process blocks the writer all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from retail_platform.contracts import WAREHOUSE_TABLES, Table
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
+from retail_platform.lakehouse.manifest import manifest as manifest_of
+from retail_platform.settings import Settings
+from retail_platform.warehouse import sql
+from retail_platform.warehouse.protocol import Difference, LoadedDate, LoadResult
+
+_LOCK_MESSAGE = "Could not set lock on file"
+_LOCK_WAIT_SECONDS = 60.0
+_LOCK_POLL_SECONDS = 0.05
+_STAGE = "temp.stage"
+
+#: The schema of dbt's marts.
+MARTS = "marts"
+
+
+@dataclass(frozen=True, slots=True)
+class DuckDBWarehouse:
+    """The :class:`~retail_platform.warehouse.protocol.Warehouse` of ``WAREHOUSE=duckdb``."""
+
+    settings: Settings
+
+    def create_tables(self) -> None:
+        """Create the ``raw`` tables that are missing."""
+        with self._connection() as connection:
+            connection.execute(f"create schema if not exists {sql.RAW}")
+            for table in (*WAREHOUSE_TABLES, sql.LOADS):
+                connection.execute(sql.create_table(table, "duckdb"))
+
+    def load(self, manifest: Manifest, run_id: str) -> LoadResult:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        started = time.monotonic()
+        table = manifest.table
+        target = sql.address(table, "duckdb")
+        with self._connection() as connection:
+            rows = _stage(connection, manifest)
+            connection.execute("begin")
+            dates = manifest.dates if manifest.dates is not None else _dates_of(connection, table)
+            before = _number(connection, f"select count(*) from {target}")
+            merged = _number(connection, sql.merge(table, _STAGE, "duckdb"))
+            inserted = _number(connection, f"select count(*) from {target}") - before
+            deleted = 0
+            if _by_partition(table):
+                deleted = _number(connection, sql.delete_missing(table, _STAGE, dates, "duckdb"))
+            loaded = _sums(connection, table, _STAGE, dates)
+            _record(connection, manifest, loaded, run_id)
+            connection.execute("commit")
+        seconds = time.monotonic() - started
+        return LoadResult(
+            table.path, manifest.version, rows, inserted, merged - inserted, deleted, tuple(loaded), seconds
+        )
+
+    def loaded_versions(self, table: Table, dates: Sequence[dt.date]) -> dict[dt.date, int]:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        found = self.query(
+            f"select business_date, arg_max(delta_version, loaded_at) as version from {sql.RAW}.{sql.LOADS.name} "  # noqa: S608
+            "where table_name = $table and list_contains($dates, business_date) group by business_date",
+            {"table": table.path, "dates": list(dates)},
+        )
+        return {row[BUSINESS_DATE]: row["version"] for row in found.to_pylist()}
+
+    def reconcile(self, table: Table, dates: Sequence[dt.date]) -> list[Difference]:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        versions = self.loaded_versions(table, dates)
+        found = [
+            Difference(table.path, date, "load", "a version to load", "missing") for date in dates if date not in versions
+        ]
+        for version in sorted(set(versions.values())):
+            wanted = [date for date in dates if versions.get(date) == version]
+            found += self._compare(manifest_of(self.settings, table, wanted, version))
+        return sorted(found, key=lambda difference: difference.business_date)
+
+    def _compare(self, silver: Manifest) -> list[Difference]:
+        table, dates = silver.table, silver.dates or ()
+        here = sql.address(table, "duckdb")
+        if not _by_partition(table):
+            # A batch that another date's later load brought is not of this version.
+            here = f"(from {here} semi join {_STAGE} using ({', '.join(table.key)}))"
+        with self._connection() as connection:
+            _stage(connection, silver)
+            pairs = zip(
+                _sums(connection, table, _STAGE, dates), _sums(connection, table, here, dates), strict=True
+            )
+        return [difference for expected, found in pairs for difference in _differences(table, expected, found)]
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        if not self.settings.warehouse_path.exists():
+            raise RetailError(
+                f"the warehouse {self.settings.warehouse_path} does not exist; load a day first (`retail run`), "
+                "or check RETAIL_HOME"
+            )
+        with self._connection() as connection:
+            return connection.sql(sql, params=parameters).to_arrow_table()
+
+    def publish(self, marts: Sequence[str], directory: Path) -> list[Path]:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        with self._connection() as connection:
+            try:
+                return [_publish(connection, mart, directory) for mart in marts]
+            except duckdb.CatalogException as error:
+                raise RetailError(f"a mart is missing ({error}); build the marts first (`retail run`)") from error
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for a few statements; waits for whoever has the file. Uncommitted work is rolled back."""
+        path = self.settings.warehouse_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = _connect(path)
+        try:
+            connection.execute("set TimeZone = 'UTC'")
+            yield connection
+        finally:
+            connection.close()
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    while True:
+        try:
+            return duckdb.connect(path)
+        except duckdb.IOException as error:
+            if _LOCK_MESSAGE not in str(error):
+                raise RetailError(f"the warehouse {path} cannot be opened: {error}") from error
+            if time.monotonic() > deadline:
+                raise RetailError(
+                    f"the warehouse {path} is in use: {error}; close that process, the file has one user at a time"
+                ) from error
+        time.sleep(_LOCK_POLL_SECONDS)
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
+    """Read the manifest's rows into the temporary table, and count them.
+
+    Raises:
+        RetailError: a key is there twice: merging it would let one of the two win by chance.
+    """
+    table = manifest.table
+    connection.execute(f"create or replace temp table stage as from {sql.address(table, 'duckdb')} limit 0")
+    if manifest.files:
+        connection.execute(*_read_files(manifest))
+    repeated = _number(connection, sql.repeated_keys(table, _STAGE, "duckdb"))
+    if repeated:
+        raise RetailError(
+            f"{table.path} version {manifest.version} holds {repeated} keys ({', '.join(table.key)}) more than once; "
+            "derive the day again from bronze (materialize its silver partition), then load it"
+        )
+    return _number(connection, f"select count(*) from {_STAGE}")
+
+
+def _read_files(manifest: Manifest) -> tuple[str, dict[str, object]]:
+    """The statement that fills the stage from the files, and its parameters."""
+    table, parameters = manifest.table, {"files": list(manifest.files)}
+    # Delta keeps the partition's value in the path, not in the file.
+    hive = f"true, hive_types = {{'{BUSINESS_DATE}': date}}" if _by_partition(table) else "false"
+    read = f"select {sql.columns_cast(table, 'duckdb')} from read_parquet($files, hive_partitioning = {hive})"
+    if _by_partition(table) or manifest.dates is None:
+        return f"insert into {_STAGE} {read}", {**parameters}
+    return (
+        f"insert into {_STAGE} {read} where list_has_any(business_dates, $dates::date[])",
+        {**parameters, "dates": list(manifest.dates)},
+    )
+
+
+def _by_partition(table: Table) -> bool:
+    """Whether a row belongs to one business date; otherwise it lists those it touched in ``business_dates``."""
+    return BUSINESS_DATE in table.partition_by
+
+
+def _dated(table: Table, relation: str) -> str:
+    if _by_partition(table):
+        return relation
+    return f"(select *, unnest(business_dates) as {BUSINESS_DATE} from {relation})"  # noqa: S608
+
+
+def _dates_of(connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[dt.date, ...]:
+    """Every date that the stage or the warehouse holds."""
+    rows = connection.execute(
+        " union ".join(
+            f"select {BUSINESS_DATE} from {_dated(table, relation)}"  # noqa: S608
+            for relation in (_STAGE, sql.address(table, "duckdb"))
+        )
+    ).fetchall()
+    return tuple(sorted(row[0] for row in rows))
+
+
+def _sums(
+    connection: duckdb.DuckDBPyConnection, table: Table, relation: str, dates: Sequence[dt.date]
+) -> list[LoadedDate]:
+    """What ``relation`` holds for each of ``dates``, in their order; a date without rows has zeros."""
+    columns = [column.name for column in sql.checked_columns(table)]
+    rows = connection.execute(sql.sums_by_date(table, _dated(table, relation), dates, "duckdb")).fetchall()
+    found = {date: LoadedDate(date, count, dict(zip(columns, sums, strict=True))) for date, count, *sums in rows}
+    empty = dict.fromkeys(columns, Decimal(0))
+    return [found.get(date, LoadedDate(date, 0, empty)) for date in dates]
+
+
+def _record(
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest, loaded: Sequence[LoadedDate], run_id: str
+) -> None:
+    """Write the load into the ledger, one row a date."""
+    load_id, now = uuid.uuid4().hex, dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    for date in loaded:
+        sums = json.dumps({name: str(value) for name, value in date.sums.items()})
+        connection.execute(
+            f"insert into {sql.address(sql.LOADS, 'duckdb')} values (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            [load_id, manifest.table.path, date.business_date, manifest.version, date.rows, sums, now, run_id],
+        )
+
+
+def _differences(table: Table, silver: LoadedDate, here: LoadedDate) -> list[Difference]:
+    pairs = [("rows", silver.rows, here.rows)]
+    pairs += [(f"sum of {name}", value, here.sums[name]) for name, value in silver.sums.items()]
+    return [
+        Difference(table.path, silver.business_date, what, str(expected), str(found))
+        for what, expected, found in pairs
+        if expected != found
+    ]
+
+
+def _publish(connection: duckdb.DuckDBPyConnection, mart: str, directory: Path) -> Path:
+    path = directory / f"{mart}.parquet"
+    draft = directory / f".{mart}.{uuid.uuid4().hex}.tmp"
+    try:
+        connection.execute(f"copy {MARTS}.{sql.identifier(mart, 'duckdb')} to '{_literal(draft)}' (format parquet)")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _number(connection: duckdb.DuckDBPyConnection, statement: str) -> int:
+    """The one number that a statement answers with: a count, or the rows it changed."""
+    row = connection.execute(statement).fetchone()
+    return int(row[0]) if row else 0

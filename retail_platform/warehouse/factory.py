@@ -1,0 +1,14 @@
+"""Which warehouse the settings ask for."""
+
+from __future__ import annotations
+
+from retail_platform.settings import Settings
+from retail_platform.warehouse.duckdb import DuckDBWarehouse
+from retail_platform.warehouse.protocol import Warehouse
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """The warehouse of ``WAREHOUSE``, its tables created. It holds no connection between calls."""
+    warehouse = DuckDBWarehouse(settings)
+    warehouse.create_tables()
+    return warehouse

@@ -1,0 +1,147 @@
+"""SQL rendered from the contracts, per dialect. Pure: text in, text out; who runs it is an adapter.
+
+Names are folded as each engine folds unquoted ones, so that dbt, which does not quote, finds them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from retail_platform.contracts import Column, Table
+from retail_platform.contracts.model import (
+    DATE,
+    INTEGER,
+    LONG,
+    PROVENANCE_COLUMNS,
+    STRING,
+    TIMESTAMP,
+    ColumnType,
+)
+from retail_platform.lakehouse.manifest import BUSINESS_DATE
+
+Dialect = Literal["duckdb", "snowflake"]
+
+RAW = "raw"
+
+#: The warehouse's own ledger: which version of which table each business date was loaded from, and what it held.
+LOADS = Table(
+    layer=RAW,
+    name="loads",
+    grain="one business date of one load of one table",
+    description="Every load: the Delta version it read, rows and sums per business date, when, and by which run.",
+    columns=(
+        Column("load_id", STRING, "The load; one load may cover many dates."),
+        Column("table_name", STRING, "Lake table that was loaded, e.g. silver/transaction_lines."),
+        Column("business_date", DATE, "Business date that was loaded."),
+        Column("delta_version", LONG, "Version of the Delta table that was read."),
+        Column("row_count", LONG, "Rows of the date."),
+        Column("sums", STRING, "Exact sum of each checked column, as a JSON object of decimal strings."),
+        Column("loaded_at", TIMESTAMP, "When the load was committed (UTC)."),
+        Column("run_id", STRING, "Run that loaded it."),
+    ),
+    key=("load_id", "business_date"),
+)
+
+
+def identifier(name: str, dialect: Dialect) -> str:
+    """``name`` quoted, in the case to which the engine folds unquoted names."""
+    return f'"{name.upper() if dialect == "snowflake" else name}"'
+
+
+def address(table: Table, dialect: Dialect) -> str:
+    """``schema.table`` of a table in ``raw``."""
+    return f"{identifier(RAW, dialect)}.{identifier(table.name, dialect)}"
+
+
+def spelling(column_type: ColumnType, dialect: Dialect) -> str:
+    """A column type as the engine spells it."""
+    return column_type.snowflake if dialect == "snowflake" else column_type.duckdb
+
+
+def create_table(table: Table, dialect: Dialect) -> str:
+    """DDL of a table in ``raw``."""
+    columns = ", ".join(
+        f"{identifier(column.name, dialect)} {spelling(column.type, dialect)}{'' if column.nullable else ' not null'}"
+        for column in table.columns
+    )
+    return f"create table if not exists {address(table, dialect)} ({columns})"
+
+
+def columns_cast(table: Table, dialect: Dialect) -> str:
+    """A select list: every column of the contract, cast to its type, in the contract's order."""
+    return ", ".join(
+        f"cast({identifier(column.name, dialect)} as {spelling(column.type, dialect)}) as "
+        f"{identifier(column.name, dialect)}"
+        for column in table.columns
+    )
+
+
+def merge(table: Table, stage: str, dialect: Dialect) -> str:
+    """Merge ``stage`` on the contract's key: rows that differ are updated, new ones inserted, equal ones left alone."""
+    values = [name for name in table.column_names if name not in table.key]
+    names = [identifier(name, dialect) for name in table.column_names]
+    differs = " or ".join(f"t.{name} is distinct from s.{name}" for name in _quoted(values, dialect))
+    assign = ", ".join(f"{name} = s.{name}" for name in _quoted(values, dialect))
+    return (
+        f"merge into {address(table, dialect)} as t using {stage} as s on {_same_key(table, dialect)} "
+        f"when matched and ({differs}) then update set {assign} "
+        f"when not matched then insert ({', '.join(names)}) values ({', '.join(f's.{name}' for name in names)})"
+    )
+
+
+def delete_missing(table: Table, stage: str, dates: Sequence[dt.date], dialect: Dialect) -> str:
+    """Delete the rows of ``dates`` that ``stage`` does not hold."""
+    return (
+        f"delete from {address(table, dialect)} as t where {within(dates, dialect, 't.')} "
+        f"and not exists (select 1 from {stage} as s where {_same_key(table, dialect)})"
+    )
+
+
+def within(dates: Sequence[dt.date], dialect: Dialect, prefix: str = "") -> str:
+    """The condition that the business date is one of ``dates``."""
+    listed = ", ".join(f"date '{date}'" for date in dates)
+    return f"{prefix}{identifier(BUSINESS_DATE, dialect)} in ({listed})" if dates else "1 = 0"
+
+
+def repeated_keys(table: Table, stage: str, dialect: Dialect) -> str:
+    """A query: how many keys ``stage`` holds more than once."""
+    key = ", ".join(_quoted(table.key, dialect))
+    return f"select count(*) from (select 1 from {stage} group by {key} having count(*) > 1) as repeated"
+
+
+def checked_columns(table: Table) -> tuple[Column, ...]:
+    """The columns whose sums are compared: numbers that are neither key nor provenance."""
+    return tuple(
+        column
+        for column in table.columns
+        if column.name not in (*table.key, *PROVENANCE_COLUMNS)
+        and (column.type in (INTEGER, LONG) or column.type.spark.startswith("decimal"))
+    )
+
+
+def sums_by_date(table: Table, dated: str, dates: Sequence[dt.date], dialect: Dialect) -> str:
+    """Rows and exact sums of the checked columns of ``dated``, a relation with a business date, for each of ``dates``."""
+    sums = ", ".join(
+        f"cast(sum({name}) as decimal(38,{_scale(column)})) as {name}"
+        for column in checked_columns(table)
+        for name in (identifier(column.name, dialect),)
+    )
+    date = identifier(BUSINESS_DATE, dialect)
+    return (
+        f"select {date}, count(*) as row_count, {sums} from {dated} as dated "
+        f"where {within(dates, dialect)} group by {date} order by {date}"
+    )
+
+
+def _quoted(names: Iterable[str], dialect: Dialect) -> list[str]:
+    return [identifier(name, dialect) for name in names]
+
+
+def _same_key(table: Table, dialect: Dialect) -> str:
+    return " and ".join(f"t.{name} = s.{name}" for name in _quoted(table.key, dialect))
+
+
+def _scale(column: Column) -> int:
+    return int(column.type.spark.removesuffix(")").split(",")[1]) if "," in column.type.spark else 0
