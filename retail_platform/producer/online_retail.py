@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
-import json
+import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from retail_platform.contracts import INVENTORY, TRANSACTIONS
 from retail_platform.errors import RetailError
+from retail_platform.producer import message
 from retail_platform.producer.message import Message
 
 COLUMNS = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
@@ -22,6 +22,9 @@ STORE = "UK-WEB"
 
 _LONDON = ZoneInfo("Europe/London")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "online-retail.retail-platform")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")
+_US_TIME = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{2}|[0-9]{4}) ([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+_MOST_LINES_IN_A_ROW = 5
 _SAMPLE = Path(__file__).parent / "sample_data" / "online_retail"
 
 
@@ -70,31 +73,37 @@ def read(path: Path) -> Invoices:
             data = stream.read()
     except (OSError, EOFError) as error:
         raise RetailError(f"{path} cannot be read ({error}); give an Online Retail CSV file") from error
-    reader = csv.reader(_text(line) for line in data.splitlines(keepends=True))
-    if [name.strip().lstrip("\ufeff") for name in next(reader, [])] != COLUMNS:
+    lines = [_text(line) for line in data.splitlines(keepends=True)]
+    if not lines or _header(lines[0]) != COLUMNS:
         raise RetailError(f"{path} is not an Online Retail file; its first line must be {','.join(COLUMNS)}")
     invoices = Invoices()
-    for values in reader:
-        invoices.rows += 1
-        try:
-            _add(invoices, values)
-        except (ValueError, InvalidOperation) as error:
-            invoices.broken.append((reader.line_num, str(error) or "is not a number"))
+    index = 1
+    while index < len(lines):
+        index += _take(invoices, lines, index)
     return invoices
 
 
 def messages(invoices: Invoices) -> list[Message]:
-    """Every event of the invoices, in the order of their times."""
-    timed: list[tuple[dt.datetime, Message]] = []
+    """Every event of the invoices, in the order of their times; ``due`` counts from the first."""
+    begins = min((row.time for rows in invoices.by_number.values() for row in rows), default=None)
+    return sorted(_unordered(invoices, begins), key=lambda event: event.due) if begins else []
+
+
+def _unordered(invoices: Invoices, begins: dt.datetime) -> Iterator[Message]:
     for number, rows in invoices.by_number.items():
         cancelled = number.startswith("C")
-        stock = [row for row in rows if not cancelled and row.quantity < 0]
-        lines = [row for row in rows if cancelled or row.quantity >= 0]
+        lines = [row for row in rows if cancelled or row.quantity > 0]
         if lines:
             time = min(row.time for row in rows)
-            timed.append((time, _transaction(number, lines, time)))
-        timed.extend((row.time, _movement(number, row)) for row in stock)
-    return [message for _, message in sorted(timed, key=lambda pair: pair[0])]
+            yield _transaction(number, lines, time, _seconds(time, begins))
+        for row in rows:
+            if not cancelled and row.quantity < 0:
+                yield _movement(number, row, _seconds(row.time, begins))
+
+
+def _seconds(time: dt.datetime, begins: dt.datetime) -> float:
+    """Seconds between two instants, across a change of the clocks too."""
+    return time.timestamp() - begins.timestamp()
 
 
 def _text(line: bytes) -> str:
@@ -104,24 +113,91 @@ def _text(line: bytes) -> str:
         return line.decode("latin-1")
 
 
+def _header(line: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([line.lstrip("\ufeff")]), [])]
+
+
+def _take(invoices: Invoices, lines: list[str], index: int) -> int:
+    """Take in the row that begins at a line, or why it is broken; says how many lines it has."""
+    length = 1
+    if not lines[index].strip():
+        return length
+    invoices.rows += 1
+    try:
+        length, values = _row(lines, index)
+        _add(invoices, values)
+    except ValueError as error:
+        invoices.broken.append((index + 1, str(error)))
+    return length
+
+
+def _row(lines: list[str], index: int) -> tuple[int, list[str]]:
+    """(how many lines, values) of the row that begins there; it has several when a quoted value holds line breaks.
+
+    Each row is parsed on its own: a quote that is opened and never closed breaks one row, not the rest of the file.
+    """
+    problems = []
+    for length in range(1, _MOST_LINES_IN_A_ROW + 1):
+        try:
+            values = next(csv.reader(lines[index : index + length], strict=True))
+        except csv.Error as error:
+            problems.append(error)
+            continue
+        if length == 1 or len(values) == len(COLUMNS):
+            return length, values
+    raise ValueError(f"is not CSV ({problems[0]})")
+
+
 def _add(invoices: Invoices, values: list[str]) -> None:
     if len(values) != len(COLUMNS):
         raise ValueError(f"has {len(values)} columns, not {len(COLUMNS)}")
     number, product, description, quantity, time, price, customer, country = (value.strip() for value in values)
-    if not number:
-        raise ValueError("InvoiceNo is empty")
-    amount = Decimal(price)
-    if not amount.is_finite():
-        raise ValueError("UnitPrice is not a number")
-    local = dt.datetime.fromisoformat(time).replace(tzinfo=_LONDON)
+    for name, value in (("InvoiceNo", number), ("StockCode", product), ("Country", country)):
+        if not value:
+            raise ValueError(f"{name} is empty")
     rows = invoices.by_number.get(number, [])
-    row = Row(len(rows), product, description, int(quantity), local, amount, customer.removesuffix(".0"), country)
+    row = Row(
+        position=len(rows),
+        product=product,
+        description=description,
+        quantity=_quantity(quantity),
+        time=_london(time),
+        price=_number("UnitPrice", price),
+        customer=customer.removesuffix(".0"),
+        country=country,
+    )
     invoices.by_number.setdefault(number, rows).append(row)
 
 
-def _transaction(number: str, rows: Iterable[Row], time: dt.datetime) -> Message:
-    lines = list(rows)
-    event: dict[str, object] = {
+def _number(name: str, text: str) -> Decimal:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{name} {text[:40]!r} is not a number")
+    return Decimal(text)
+
+
+def _quantity(text: str) -> int:
+    number = _number("Quantity", text)
+    if number != int(number) or not number:
+        raise ValueError(f"Quantity {text!r} is not a whole number other than 0")
+    return int(number)
+
+
+def _london(text: str) -> dt.datetime:
+    """London's time: ISO 8601, or month/day/year as in the CSV file that UCI publishes."""
+    us = _US_TIME.fullmatch(text)
+    try:
+        if us is None:
+            moment = dt.datetime.fromisoformat(text)
+        else:
+            month, day, year, hour, minute, second = (int(part or 0) for part in us.groups())
+            moment = dt.datetime(year if year > 99 else 2000 + year, month, day, hour, minute, second)  # noqa: DTZ001, PLR2004
+    except ValueError:
+        raise ValueError(f"InvoiceDate {text[:40]!r} is not a date and time") from None
+    return moment.astimezone(_LONDON) if moment.tzinfo else moment.replace(tzinfo=_LONDON)
+
+
+def _transaction(number: str, lines: list[Row], time: dt.datetime, due: float) -> Message:
+    event: message.Event = {
         "event_id": str(uuid.uuid5(_NAMESPACE, number)),
         "event_type": "return" if number.startswith("C") else "sale",
         "transaction_id": number,
@@ -136,7 +212,7 @@ def _transaction(number: str, rows: Iterable[Row], time: dt.datetime) -> Message
     customer = next((row.customer for row in lines if row.customer), None)
     if customer:
         event["customer_id"] = customer
-    return Message(TRANSACTIONS.topic, number.encode(), _json(event), TRANSACTIONS.schema, "transaction")
+    return message.transaction(event, "transaction", due)
 
 
 def _item(row: Row) -> dict[str, object]:
@@ -149,8 +225,8 @@ def _item(row: Row) -> dict[str, object]:
     return item | ({"description": row.description} if row.description else {})
 
 
-def _movement(number: str, row: Row) -> Message:
-    event = {
+def _movement(number: str, row: Row, due: float) -> Message:
+    event: message.Event = {
         "event_id": str(uuid.uuid5(_NAMESPACE, f"{number}:{row.position}")),
         "event_time": row.time.isoformat(),
         "store_id": STORE,
@@ -159,8 +235,4 @@ def _movement(number: str, row: Row) -> Message:
         "quantity": row.quantity,
         "reference": number,
     }
-    return Message(INVENTORY.topic, f"{STORE}:{row.product}".encode(), _json(event), INVENTORY.schema, "movement")
-
-
-def _json(event: dict[str, object]) -> bytes:
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    return message.movement(event, "movement", due)

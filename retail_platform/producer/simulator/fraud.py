@@ -20,6 +20,7 @@ from retail_platform.producer.simulator.stores import Store, kilometres
 _MINUTE_MS = 60_000
 _FAR_KM = 800.0
 _LONGEST = 18
+_LOOKED_AT = 50
 _PREFIX = "fraud:"
 
 Purchase = tuple[float, Store, Event]
@@ -112,7 +113,9 @@ def _unusual_amount(retailer: Retailer, books: Books, _: int) -> list[Purchase]:
     random = books.random
     customer = random.choice(retailer.customers.everyone)
     store = customer.home
-    dearest = max(random.sample(retailer.catalogue.products, min(50, len(retailer.catalogue.products))), key=_dollars)
+    products = retailer.catalogue.products
+    looked_at = random.sample(products, min(_LOOKED_AT, len(products)))
+    dearest = max(looked_at, key=lambda product: product.prices[store.currency])
     item = line(dearest, random.randint(20, 60), store.currency, {})
     payment: Event = {"method": "card", "card_token": customer.card}
     return [(0.0, store, receipt(books, store, store, customer, payment, [item]))]
@@ -127,10 +130,6 @@ def _top_up(cents: int) -> Event:
         "unit_price": money(cents),
         "discount": "0.00",
     }
-
-
-def _dollars(product: object) -> int:
-    return product.prices["USD"]  # type: ignore[attr-defined, no-any-return]
 
 
 #: By kind: what makes its purchases, their mean number, the minutes it takes at most.
