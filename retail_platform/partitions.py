@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
+from collections.abc import Iterable
 
 from retail_platform.settings import Settings
 
@@ -16,3 +17,14 @@ def business_date(moment: dt.datetime, settings: Settings) -> dt.date:
 def date_range(first: dt.date, last: dt.date) -> list[dt.date]:
     """Every date from ``first`` to ``last``, both included; empty when ``last`` is before ``first``."""
     return [first + dt.timedelta(days=day) for day in range((last - first).days + 1)]
+
+
+def contiguous(dates: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
+    """The dates as (first, last) of each unbroken run of days, in order."""
+    ranges: list[tuple[dt.date, dt.date]] = []
+    for date in sorted(set(dates)):
+        if ranges and date - ranges[-1][1] == dt.timedelta(days=1):
+            ranges[-1] = (ranges[-1][0], date)
+        else:
+            ranges.append((date, date))
+    return ranges

@@ -66,6 +66,10 @@ class Settings(BaseSettings):
         60, ge=10, description="How long the stream remembers event_ids; older twins are looked up in silver."
     )
     ingest_lifetime_hours: float = Field(8, gt=0, le=168, description="Life of one continuous ingest run.")
+    quarantine_warn_rate: float = Field(
+        0.02, ge=0, le=1, description="Share of a day's records in quarantine above which the check warns."
+    )
+    quarantine_error_rate: float = Field(0.10, ge=0, le=1, description="The share above which it is an error.")
     ingest_nice: int = Field(10, ge=0, le=19, description="Niceness of the local Spark process.")
 
     aws_access_key_id: str | None = Field(None, description="AWS key; unset: the default credential chain.")

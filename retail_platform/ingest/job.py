@@ -12,8 +12,10 @@ import datetime as dt
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -27,13 +29,14 @@ from retail_platform.ingest.stream import Stream, running_stream
 from retail_platform.ingest.work import do_work
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
-from retail_platform.lakehouse.lease import lake_lease
+from retail_platform.lakehouse.lease import LakeInUse, lake_lease
 from retail_platform.settings import Settings, get_settings
 
 _TICK_SECONDS = 0.2
 _HEARTBEAT_SECONDS = 1.0
 _REPORT_SECONDS = 10.0
 _LEASE_WAIT_SECONDS = 30.0
+_STOP_SECONDS = 90.0
 
 Report = Callable[[str], None]
 
@@ -48,6 +51,8 @@ class Job:
     parent: int = field(default_factory=os.getppid)
     started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     stop_reason: str | None = None
+    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "work"))
+    _in_hand: Future[None] | None = None
     _last_beat: float = 0.0
     _last_report: float = 0.0
 
@@ -62,6 +67,15 @@ class Job:
         Raises:
             RetailError: the lake is in use, Spark cannot start, or a query failed.
         """
+        try:
+            self._run()
+        except LakeInUse:
+            raise  # the heartbeat is the holder's
+        except RetailError as error:
+            self._beat("failed", None, str(error))
+            raise
+
+    def _run(self) -> None:
         with lake_lease(self.settings, f"ingest ({self.mode})", wait_seconds=_LEASE_WAIT_SECONDS) as lease:
             self._beat("starting", None)
             spark = spark_session(self.settings, "retail-ingest")
@@ -71,13 +85,16 @@ class Job:
                 with running_stream(spark, self.settings, lake, available_now=self.available_now) as stream:
                     self._watch(stream, lake)
                     self._beat("stopping", stream)
-                self._after(stream, lake)
+                self._after(stream)
             finally:
                 spark.stop()
 
     def ask_to_stop(self, signum: int, _frame: FrameType | None) -> None:
-        """Signal handler: stop between two batches."""
+        """Signal handler: stop between two batches; a job that has not managed to in time ends itself, losing nothing."""
         self.stop_reason = signal.Signals(signum).name
+        last_resort = threading.Timer(_STOP_SECONDS, os._exit, (1,))
+        last_resort.daemon = True
+        last_resort.start()
 
     def _watch(self, stream: Stream, lake: Lake) -> None:
         draining_minutes = False
@@ -105,14 +122,20 @@ class Job:
             self.stop_reason = "the process that started it is gone"
 
     def _serve(self, lake: Lake) -> None:
-        for request in requests.pending(self.settings):
-            self.report(f"{request.work} {dict(request.arguments)}")
-            try:
-                result = do_work(lake, self.settings, request.work, request.arguments)
-            except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to who asked, not to the stream)
-                requests.answer(self.settings, request, None, f"{type(error).__name__}: {error}".splitlines()[0])
-            else:
-                requests.answer(self.settings, request, result)
+        """Take up the oldest request when none is in hand; the heart beats on meanwhile."""
+        if self._in_hand is None or self._in_hand.done():
+            request = next(requests.pending(self.settings), None)
+            if request is not None:
+                self.report(f"{request.work} {dict(request.arguments)}")
+                self._in_hand = self._worker.submit(self._do, lake, request)
+
+    def _do(self, lake: Lake, request: requests.Request) -> None:
+        try:
+            result = do_work(lake, self.settings, request.work, request.arguments)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to who asked, not to the stream)
+            requests.answer(self.settings, request, None, f"{type(error).__name__}: {error}".splitlines()[0])
+        else:
+            requests.answer(self.settings, request, result)
 
     def _tick(self, stream: Stream) -> None:
         now = time.monotonic()
@@ -123,15 +146,15 @@ class Job:
             self._last_report = now
             self.report(_progress_line(stream))
 
-    def _after(self, stream: Stream, lake: Lake) -> None:
+    def _after(self, stream: Stream) -> None:
+        self._worker.shutdown(wait=True)
         self.report(_progress_line(stream))
-        self._serve(lake)
         self._beat("stopped", stream)
 
-    def _beat(self, state: str, stream: Stream | None) -> None:
+    def _beat(self, state: str, stream: Stream | None, error: str | None = None) -> None:
         queries = stream.progress() if stream else ()
         now = dt.datetime.now(dt.UTC)
-        write_heartbeat(self.settings, Heartbeat(state, self.mode, os.getpid(), self.started_at, now, queries))
+        write_heartbeat(self.settings, Heartbeat(state, self.mode, os.getpid(), self.started_at, now, queries, error))
 
 
 def _progress_line(stream: Stream) -> str:

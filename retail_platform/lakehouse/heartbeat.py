@@ -28,7 +28,7 @@ class QueryProgress:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The stream as it was at ``at`` (UTC): ``state`` is starting, running, stopping or stopped."""
+    """The stream as it was at ``at`` (UTC): ``state`` is starting, running, stopping, stopped or failed (``error`` why)."""
 
     state: str
     mode: str
@@ -36,6 +36,7 @@ class Heartbeat:
     started_at: dt.datetime
     at: dt.datetime
     queries: tuple[QueryProgress, ...] = field(default=())
+    error: str | None = None
 
     @property
     def age_seconds(self) -> float:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
 
+from retail_platform.errors import RetailError
 from retail_platform.settings import PROJECT_ROOT, Settings
+from retail_platform.warehouse.protocol import Warehouse
 
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 FX_RATES = DBT_PROJECT / "seeds" / "fx_rates.csv"
+
+#: Every mart: a model of ``models/marts``.
+MARTS = tuple(sorted(path.stem for path in (DBT_PROJECT / "models" / "marts").glob("*.sql")))
+_SOURCES = (".sql", ".yml", ".csv")
 
 
 def dbt_environment(settings: Settings) -> dict[str, str]:
@@ -22,3 +36,52 @@ def window(dates: Sequence[dt.date]) -> dict[str, str]:
         "start_date": min(dates).isoformat(),
         "end_date": (max(dates) + dt.timedelta(days=1)).isoformat(),
     }
+
+
+def dbt_manifest(settings: Settings) -> Path:
+    """``manifest.json`` of the project as it is now: parsed once, then kept until a file of the project changes.
+
+    Raises:
+        RetailError: dbt cannot parse the project; its own words are in the message.
+    """
+    target = settings.retail_home / "dbt"
+    target.mkdir(parents=True, exist_ok=True)
+    stamp, found = target / "project.sha256", target / "manifest.json"
+    with (target / "parse.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the webserver, the daemon and the runs all come here at once
+        digest = _project_digest(settings)
+        if not found.exists() or not stamp.exists() or stamp.read_text() != digest:
+            _parse(settings, target)
+            stamp.write_text(digest)
+    return found
+
+
+def _project_digest(settings: Settings) -> str:
+    digest = hashlib.sha256(settings.warehouse.encode())
+    for path in sorted(DBT_PROJECT.rglob("*")):
+        inside = path.relative_to(DBT_PROJECT)
+        if path.suffix in _SOURCES and inside.parts[0] not in ("target", "logs"):
+            digest.update(str(inside).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _parse(settings: Settings, target: Path) -> None:
+    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "parse", "--project-dir", str(DBT_PROJECT)]
+    command += ["--profiles-dir", str(DBT_PROJECT), "--target", settings.warehouse]
+    command += ["--target-path", str(target), "--log-path", str(settings.logs_dir)]
+    done = subprocess.run(
+        command, env={**os.environ, **dbt_environment(settings)}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RetailError(f"dbt cannot parse {DBT_PROJECT}: {' '.join(done.stdout.split())[-600:]}")
+
+
+def fx_rates_loaded(warehouse: Warehouse) -> bool:
+    """Whether the warehouse has the exchange rates of the seed file, all of them and no others."""
+    exists = "select 1 from information_schema.tables where table_schema = 'seeds' and table_name = 'fx_rates'"
+    if warehouse.query(exists).num_rows == 0:
+        return False
+    rows = warehouse.query("select currency, valid_from, usd_per_unit from seeds.fx_rates").to_pylist()
+    with FX_RATES.open(newline="") as file:
+        wanted = {(row["currency"], row["valid_from"], Decimal(row["usd_per_unit"])) for row in csv.DictReader(file)}
+    return wanted == {(row["currency"], row["valid_from"].isoformat(), row["usd_per_unit"]) for row in rows}

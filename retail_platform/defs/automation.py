@@ -1,0 +1,141 @@
+"""What runs when: the daily job and its schedules, the reload of days that changed late, the hourly look at the lake."""
+
+import datetime as dt
+import zoneinfo
+
+import dagster as dg
+
+from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, TRANSACTIONS
+from retail_platform.defs.common import JobSelection
+from retail_platform.defs.warehouse import LOADED_FROM, raw_key
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.lease import lease_path
+from retail_platform.lakehouse.reading import fingerprints
+from retail_platform.partitions import contiguous
+from retail_platform.settings import Settings
+
+DAILY_JOB = "daily_kpis"
+LAKE_CHECKS_JOB = "lake_checks"
+#: Tags by which a run covers a range of partitions; Dagster's own single-run backfills use the same.
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_LAKE = (BRONZE_EVENTS, QUARANTINE_EVENTS, INGEST_BATCHES)
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """Jobs, schedules, and the late-arrivals sensor."""
+    groups = dg.AssetSelection.groups("raw", "seeds", "staging", "intermediate", "marts", "kpi")
+    daily = dg.define_asset_job(
+        DAILY_JOB,
+        selection=groups,
+        description="A day, or a range of days, from silver to the KPI file: load, dbt, tie-out, CSV, published marts.",
+    )
+    lake_checks = dg.define_asset_job(
+        LAKE_CHECKS_JOB,
+        selection=dg.AssetSelection.checks_for_assets(*(dg.AssetKey(list(table.asset_key)) for table in _LAKE)),
+        description="The checks on the lake as a whole: contracts, balance, quarantine rate, offsets against Kafka.",
+    )
+    return dg.Definitions(
+        jobs=[daily, lake_checks],
+        schedules=[_yesterday(settings, daily), _today(settings, daily), _hourly(settings, lake_checks)],
+        sensors=[_late_arrivals(settings, daily)],
+    )
+
+
+def _yesterday(settings: Settings, job: JobSelection) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="daily_kpis_yesterday",
+        job=job,
+        cron_schedule="30 1 * * *",
+        execution_timezone=settings.business_timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="At half past one: the day that has just ended.",
+    )
+    def yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        date = _local_date(settings, context) - dt.timedelta(days=1)
+        return dg.RunRequest(run_key=f"yesterday:{date}", partition_key=date.isoformat())
+
+    return yesterday
+
+
+def _today(settings: Settings, job: JobSelection) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="daily_kpis_today",
+        job=job,
+        cron_schedule="*/30 * * * *",
+        execution_timezone=settings.business_timezone,
+        description="Every half hour: today so far. Off until somebody wants it.",
+    )
+    def today(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(partition_key=_local_date(settings, context).isoformat())
+
+    return today
+
+
+def _hourly(settings: Settings, job: JobSelection) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="lake_checks_hourly",
+        job=job,
+        cron_schedule="10 * * * *",
+        execution_timezone=settings.business_timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Every hour: the checks on the lake as a whole.",
+    )
+    def hourly() -> dg.RunRequest | dg.SkipReason:
+        if not lease_path(settings).exists():
+            return dg.SkipReason("no stream has ever run")
+        return dg.RunRequest()
+
+    return hourly
+
+
+def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
+    table = TRANSACTIONS.silver_table
+
+    @dg.sensor(
+        name="late_arrivals",
+        job=job,
+        minimum_interval_seconds=120,
+        description=(
+            "Reloads each closed business date whose silver files are not those that were last loaded, however old it is: "
+            "by comparison, not by looking back some days."
+        ),
+    )
+    def late_arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            now = fingerprints(settings, table)
+        except RetailError as error:
+            return dg.SkipReason(str(error))
+        today = dt.datetime.now(zoneinfo.ZoneInfo(settings.business_timezone)).date()
+        loaded = _loaded(context.instance, [date for date in now if date < today])
+        moved = [date for date, files in loaded.items() if files != now[date]]
+        if not moved:
+            return dg.SkipReason("every closed day is loaded as it is")
+        requests = []
+        for first, last in contiguous(moved):
+            days = [now[date] for date in moved if first <= date <= last]
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"late:{first}:{last}:{'-'.join(days)}"[:1000],
+                    tags={RANGE_START: first.isoformat(), RANGE_END: last.isoformat(), "retail/reason": "late arrivals"},
+                )
+            )
+        return dg.SensorResult(run_requests=requests)
+
+    return late_arrivals
+
+
+def _loaded(instance: dg.DagsterInstance, dates: list[dt.date]) -> dict[dt.date, str | None]:
+    """The fingerprint that each date was last loaded from; ``None`` when it never was."""
+    found: dict[dt.date, str | None] = {}
+    for date in dates:
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(raw_key(TRANSACTIONS.silver_table), asset_partitions=[date.isoformat()]), limit=1
+        ).records
+        event = records[0].asset_materialization if records else None
+        loaded = event.metadata[LOADED_FROM].value if event and LOADED_FROM in event.metadata else {}
+        found[date] = loaded.get(date.isoformat()) if isinstance(loaded, dict) else None
+    return found
+
+
+def _local_date(settings: Settings, context: dg.ScheduleEvaluationContext) -> dt.date:
+    return context.scheduled_execution_time.astimezone(zoneinfo.ZoneInfo(settings.business_timezone)).date()

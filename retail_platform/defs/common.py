@@ -1,0 +1,82 @@
+"""What every stage declares in the same way: the daily partitions, an asset made from its contract, one-line failures."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from retail_platform.contracts.model import Table
+from retail_platform.errors import RetailError
+from retail_platform.settings import Settings
+
+#: What ``dg.define_asset_job`` returns, which Dagster does not export by name.
+JobSelection = Any
+
+#: Writers of the embedded warehouse take turns; see ``dagster.yaml``.
+WAREHOUSE_POOL = "warehouse"
+
+
+def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """One partition a business date, from PARTITIONS_START_DATE to today, which is still open."""
+    return dg.DailyPartitionsDefinition(
+        start_date=settings.partitions_start_date.isoformat(), timezone=settings.business_timezone, end_offset=1
+    )
+
+
+def table_spec(table: Table, deps: Sequence[dg.AssetKey | Sequence[str]], kinds: set[str], **more: Any) -> dg.AssetSpec:
+    """The asset of a contract's table: its key, description, owner and columns are the contract's."""
+    return dg.AssetSpec(
+        list(table.asset_key),
+        deps=deps,
+        description=table.description,
+        group_name=table.layer,
+        kinds=kinds,
+        owners=[f"team:{table.owner}"],
+        metadata={"dagster/column_schema": column_schema(table), "grain": table.grain, "key": ", ".join(table.key)},
+        tags={"layer": table.layer},
+        **more,
+    )
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The contract's columns as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type.spark,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def dates_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[dt.date]:
+    """The business dates that a run of a partitioned step is for."""
+    return [dt.date.fromisoformat(key) for key in context.partition_keys]
+
+
+def per_date(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> dg.TableMetadataValue:
+    """A table for the UI: one record a business date (a range run records no partition, so the dates stand here)."""
+    records = [
+        dg.TableRecord({name: _shown(value) for name, value in zip(names, row, strict=True)}) for row in rows
+    ]
+    columns = [dg.TableColumn(name, "string") for name in names]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+@contextlib.contextmanager
+def one_line_failures() -> Iterator[None]:
+    """A mistake that the user can mend fails the step with its one line, not with a traceback, and is not retried."""
+    try:
+        yield
+    except RetailError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+def _shown(value: Any) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,95 @@
+"""The dbt project as assets: the seed of exchange rates, and the models by business date, with their tests as checks."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
+
+from retail_platform.defs.common import WAREHOUSE_POOL, daily_partitions, dates_of
+from retail_platform.settings import Settings
+from retail_platform.warehouse.dbt import DBT_PROJECT, dbt_environment, dbt_manifest, fx_rates_loaded, window
+
+SEEDS = "dbt_seeds"
+MODELS = "dbt_models"
+
+
+class Translator(DagsterDbtTranslator):
+    """Names a dbt node ``<layer>/<name>``, where the layer is its folder: the same address as its table."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """``raw/…`` for a source, ``seeds/…``, ``staging/…``, ``intermediate/…`` or ``marts/…``."""
+        return dg.AssetKey([_layer(dbt_resource_props), dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """The layer."""
+        return _layer(dbt_resource_props)
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """The model's own description, without its SQL."""
+        return str(dbt_resource_props["description"]).strip()
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        """The team that answers for the model's numbers."""
+        owner = dbt_resource_props.get("config", {}).get("meta", {}).get("owner", "analytics")
+        return [f"team:{owner}"]
+
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> dict[str, str]:
+        """The layer."""
+        return {"layer": _layer(dbt_resource_props)}
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The seed and the models."""
+    os.environ.update(dbt_environment(settings))
+    manifest = dbt_manifest(settings)
+    project = DbtProject(project_dir=DBT_PROJECT, target_path=manifest.parent, profiles_dir=DBT_PROJECT)
+    executable = str(Path(sys.executable).with_name("dbt"))
+    resource = DbtCliResource(project_dir=project, target=settings.warehouse, dbt_executable=executable)
+    return dg.Definitions(assets=[_seeds(settings, manifest), _models(settings, manifest)], resources={"dbt": resource})
+
+
+def _seeds(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
+    @dbt_assets(
+        manifest=manifest, name=SEEDS, select="resource_type:seed", dagster_dbt_translator=Translator(), pool=WAREHOUSE_POOL
+    )
+    def seeds(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        """Load the seeds. Every daily run passes here, and starting dbt takes seconds: only when they have changed."""
+        from retail_platform.warehouse.factory import open_warehouse
+
+        if fx_rates_loaded(open_warehouse(settings)):
+            yield dg.MaterializeResult(asset_key=next(iter(context.selected_asset_keys)), metadata={"unchanged": True})
+        else:
+            yield from dbt.cli(["seed"], context=context).stream()
+
+    return seeds
+
+
+def _models(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
+    @dbt_assets(
+        manifest=manifest,
+        name=MODELS,
+        exclude="resource_type:seed",
+        dagster_dbt_translator=Translator(),
+        partitions_def=daily_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=WAREHOUSE_POOL,
+    )
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        """Build and test the models over these dates, in one dbt invocation."""
+        variables = json.dumps(window(dates_of(context)))
+        yield from dbt.cli(["build", "--vars", variables], context=context).stream()
+
+    return models
+
+
+def _layer(node: Mapping[str, Any]) -> str:
+    if node["resource_type"] == "source":
+        return str(node["source_name"])
+    if node["resource_type"] == "seed":
+        return "seeds"
+    return str(node["fqn"][1])

@@ -1,0 +1,152 @@
+"""What people take away: the daily KPI file, the marts as files, and the proof that they are right."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from retail_platform.contracts import INGEST_BATCHES, TRANSACTIONS
+from retail_platform.defs.common import WAREHOUSE_POOL, daily_partitions, dates_of, one_line_failures, per_date
+from retail_platform.lakehouse.manifest import manifest
+from retail_platform.settings import Settings
+from retail_platform.warehouse.dbt import FX_RATES, MARTS
+
+if TYPE_CHECKING:
+    from retail_platform.warehouse.kpi_file import DailyKpi
+    from retail_platform.warehouse.protocol import Warehouse
+
+KPI_KEY = dg.AssetKey(["kpi", "aggregates_daily"])
+_DAILY = dg.AssetKey(["marts", "agg_daily_kpis"])
+_STALE_AFTER = dt.timedelta(hours=36)
+_NAMES = ("date", "orders", "revenue_usd", "avg_order_value_usd", "streaming_latency_ms")
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The KPI file, the published marts, and the tie-out."""
+    return dg.Definitions(assets=[_kpi_file(settings), _published_marts(settings)], asset_checks=[_tie_out(settings)])
+
+
+def _kpi_file(settings: Settings) -> dg.AssetsDefinition:
+    columns = [
+        dg.TableColumn("date", "date", description="Business date; the file's key, sorted."),
+        dg.TableColumn("orders", "integer", description="Sales of the day."),
+        dg.TableColumn("revenue_usd", "decimal", description="Sales less returns, at the day's rates, in US dollars."),
+        dg.TableColumn("avg_order_value_usd", "decimal", description="Revenue by order; empty without orders."),
+        dg.TableColumn(
+            "streaming_latency_ms", "integer", description="Median of silver commit less Kafka append, in milliseconds."
+        ),
+    ]
+
+    @dg.asset(
+        key=KPI_KEY,
+        deps=[_DAILY],
+        partitions_def=daily_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="kpi",
+        kinds={"csv"},
+        owners=["team:retail-sales"],
+        pool=WAREHOUSE_POOL,
+        metadata={"dagster/column_schema": dg.TableSchema(columns)},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_STALE_AFTER),
+        description=(
+            "The day in one line: orders, revenue, average order value in US dollars, and how fast the events arrived. "
+            "One row a business date in outputs/aggregates_daily.csv; a rerun of a date replaces its row."
+        ),
+    )
+    def aggregates_daily(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from retail_platform.warehouse.factory import open_warehouse
+        from retail_platform.warehouse.kpi_file import daily_kpis, upsert_daily
+
+        dates = dates_of(context)
+        with one_line_failures():
+            rows = daily_kpis(open_warehouse(settings), dates)
+            upsert_daily(settings.kpi_csv, rows, dates)
+        shown = [(r.date, r.orders, r.revenue_usd, r.avg_order_value_usd, r.streaming_latency_ms) for r in rows]
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(settings.kpi_csv),
+                "dagster/row_count": len(rows),
+                "dates without events": len(dates) - len(rows),
+                "rows": per_date(shown, _NAMES),
+            }
+        )
+
+    return aggregates_daily
+
+
+def _published_marts(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["kpi", "published_marts"],
+        deps=[["marts", name] for name in MARTS],
+        partitions_def=daily_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="kpi",
+        kinds={"parquet"},
+        owners=["team:analytics"],
+        pool=WAREHOUSE_POOL,
+        metadata={"marts": ", ".join(MARTS)},
+        description=(
+            "Every mart, whole, as outputs/marts/<mart>.parquet, each replaced atomically: for dashboards and notebooks, "
+            "which must not open the warehouse's file while it is written."
+        ),
+    )
+    def published_marts() -> dg.MaterializeResult:
+        from retail_platform.warehouse.factory import open_warehouse
+
+        with one_line_failures():
+            files = open_warehouse(settings).publish(MARTS, settings.marts_dir)
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(settings.marts_dir),
+                "files": len(files),
+                "bytes": sum(file.stat().st_size for file in files),
+            }
+        )
+
+    return published_marts
+
+
+def _tie_out(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=_DAILY,
+        name="ties_out_with_silver",
+        blocking=True,
+        partitions_def=daily_partitions(settings),
+        pool=WAREHOUSE_POOL,
+        description="The mart's figures equal, to the cent, those computed a second time straight from silver.",
+    )
+    def ties_out_with_silver(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        from retail_platform.warehouse.factory import open_warehouse
+        from retail_platform.warehouse.kpi_file import daily_kpis
+        from retail_platform.warehouse.tie_out import differences
+
+        dates = dates_of(context)
+        warehouse = open_warehouse(settings)
+        with one_line_failures():
+            expected = _recomputed(settings, warehouse, dates)
+            found = differences(daily_kpis(warehouse, dates), expected)
+        return dg.AssetCheckResult(
+            passed=not found,
+            description=found[0] if found else None,
+            metadata={"dates": len(dates), "recomputed": len(expected), "differences": found},
+        )
+
+    return ties_out_with_silver
+
+
+def _recomputed(settings: Settings, warehouse: "Warehouse", dates: Sequence[dt.date]) -> "list[DailyKpi]":
+    """The KPIs from the very versions of silver and of the ledger that the warehouse was loaded from."""
+    from retail_platform.warehouse.tie_out import recompute
+
+    lines = warehouse.loaded_versions(TRANSACTIONS.silver_table, dates)
+    batches = warehouse.loaded_versions(INGEST_BATCHES, dates)
+    found: "list[DailyKpi]" = []
+    for silver_version, ledger_version in sorted({(lines[date], batches[date]) for date in lines if date in batches}):
+        here = [date for date in lines if (lines[date], batches.get(date)) == (silver_version, ledger_version)]
+        found += recompute(
+            manifest(settings, TRANSACTIONS.silver_table, here, silver_version),
+            manifest(settings, INGEST_BATCHES, version=ledger_version),
+            FX_RATES,
+        )
+    return found

@@ -1,0 +1,258 @@
+"""The silver tables by business date, what materializing one means (derive it again from bronze), and the lake's checks."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from retail_platform import kafka
+from retail_platform.contracts import (
+    BRONZE_EVENTS,
+    INGEST_BATCHES,
+    QUARANTINE_EVENTS,
+    SALES_BY_MINUTE,
+    TRANSACTIONS,
+)
+from retail_platform.contracts.model import Table, TopicContract
+from retail_platform.defs.common import daily_partitions, dates_of, one_line_failures, per_date, table_spec
+from retail_platform.lakehouse import quality, reading, requests
+from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
+from retail_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_KINDS = {"spark", "deltalake"}
+_REBUILD_SECONDS = 3600.0
+_QUARANTINE_WINDOW = dt.timedelta(hours=24)
+
+
+class SparkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The Spark session of a Dagster step: dagster-pyspark's lazy resource, made when a step first needs it."""
+
+    @contextlib.contextmanager
+    def session(self, settings: Settings) -> "Iterator[SparkSession]":
+        """A session for one step; stopped after it, so that a long-lived process does not keep a JVM."""
+        from dagster_pyspark import LazyPySparkResource
+
+        from retail_platform.ingest.session import prepare_environment
+        from retail_platform.ingest.spark_config import spark_config
+
+        prepare_environment(settings)
+        spark: "SparkSession" = LazyPySparkResource(spark_config=spark_config(settings)).spark_session
+        try:
+            yield spark
+        finally:
+            spark.stop()
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """Silver, minute sales, and the checks on every table of the lake."""
+    silver = [_silver(settings, contract) for contract in settings.topics]
+    checks = [_contract_check(settings, table) for table in (BRONZE_EVENTS, QUARANTINE_EVENTS, INGEST_BATCHES)]
+    checks += [_contract_check(settings, table) for table in _silver_tables(settings)]
+    checks += [_uniqueness_check(settings, table) for table in _silver_tables(settings)]
+    checks += [_balance_check(settings), _quarantine_check(settings), _offsets_check(settings)]
+    return dg.Definitions(
+        assets=[*silver, _minute_sales(settings)], asset_checks=checks, resources={"spark": SparkResource()}
+    )
+
+
+def _silver_tables(settings: Settings) -> list[Table]:
+    return [*(contract.silver_table for contract in settings.topics), SALES_BY_MINUTE]
+
+
+def _silver(settings: Settings, contract: TopicContract) -> dg.AssetsDefinition:
+    table = contract.silver_table
+    partitions = daily_partitions(settings)
+
+    @dg.multi_asset(
+        name=f"silver_{table.name}",
+        specs=[table_spec(table, [list(BRONZE_EVENTS.asset_key)], _KINDS, partitions_def=partitions)],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def silver(context: dg.AssetExecutionContext, spark: SparkResource) -> dg.MaterializeResult:
+        """Derive these days again from bronze. The stream writes silver by itself; this is for after a rule changed."""
+        dates = dates_of(context)
+        arguments = {"table": table.name, "dates": [date.isoformat() for date in dates]}
+        result = _do(context, settings, spark, "rebuild_silver", arguments)
+        return dg.MaterializeResult(metadata={"dagster/row_count": result["rows_after"], **result})
+
+    return silver
+
+
+def _minute_sales(settings: Settings) -> dg.AssetsDefinition:
+    partitions = daily_partitions(settings)
+    spec = table_spec(
+        SALES_BY_MINUTE, [list(TRANSACTIONS.silver_table.asset_key)], _KINDS, partitions_def=partitions
+    )
+
+    @dg.multi_asset(
+        name="silver_sales_by_minute",
+        specs=[spec],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def sales_by_minute(context: dg.AssetExecutionContext, spark: SparkResource) -> dg.MaterializeResult:
+        """Sum these days' minutes again from silver."""
+        arguments = {"dates": [date.isoformat() for date in dates_of(context)]}
+        result = _do(context, settings, spark, "rebuild_minutes", arguments)
+        return dg.MaterializeResult(metadata={"dagster/row_count": result["rows_after"], **result})
+
+    return sales_by_minute
+
+
+def _do(
+    context: dg.AssetExecutionContext, settings: Settings, spark: SparkResource, work: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Have the running stream do it between two batches; when there is none, do it here, under the lake's lease."""
+    with one_line_failures():
+        while True:
+            if holder(settings) is not None:
+                context.log.info("asking the running stream")
+                answered = requests.ask(
+                    settings, work, arguments, _REBUILD_SECONDS, alive=lambda: holder(settings) is not None
+                )
+                if answered is not None:
+                    return {**answered, "done by": "the running stream"}
+            try:
+                return {**_do_here(settings, spark, work, arguments), "done by": "this step"}
+            except LakeInUse:
+                context.log.info("a stream has started meanwhile")
+
+
+def _do_here(settings: Settings, spark: SparkResource, work: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    from retail_platform.ingest.lake import open_lake
+    from retail_platform.ingest.session import jvm_pid
+    from retail_platform.ingest.work import do_work
+
+    with lake_lease(settings, work) as lease, spark.session(settings) as session:
+        lease.name_jvm(jvm_pid(session))
+        return do_work(open_lake(session, settings), settings, work, arguments)
+
+
+# --- Checks ----------------------------------------------------------------------------------------------------------
+
+
+def _contract_check(settings: Settings, table: Table) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=list(table.asset_key),
+        name="contract",
+        description="The table has exactly the columns of its contract, in its types.",
+    )
+    def contract() -> dg.AssetCheckResult:
+        with one_line_failures():
+            found = quality.contract_differences(settings, table)
+        return dg.AssetCheckResult(
+            passed=not found, description="; ".join(found) or None, metadata={"columns": len(table.columns)}
+        )
+
+    return contract
+
+
+def _uniqueness_check(settings: Settings, table: Table) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=list(table.asset_key),
+        name="unique_key",
+        blocking=True,
+        partitions_def=daily_partitions(settings),
+        description=f"No two rows share {', '.join(table.key)}: nothing is counted twice.",
+    )
+    def unique_key(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        dates = dates_of(context)
+        with one_line_failures():
+            found = quality.duplicate_keys(settings, table, dates)
+        rows = [(entry.business_date, entry.keys, entry.example) for entry in found]
+        return dg.AssetCheckResult(
+            passed=not found,
+            description=f"{sum(entry.keys for entry in found)} keys occur twice" if found else None,
+            metadata={"dates": len(dates), "duplicates": per_date(rows, ("business_date", "keys", "example"))},
+        )
+
+    return unique_key
+
+
+def _balance_check(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=list(BRONZE_EVENTS.asset_key),
+        name="balance",
+        description="Per topic: bronze = silver events + quarantine + duplicates dropped. Nothing is lost or made up.",
+    )
+    def balance() -> dg.AssetCheckResult:
+        with one_line_failures():
+            found = quality.balance(settings)
+        rows = [
+            (entry.topic, entry.bronze, entry.silver, entry.quarantine, entry.duplicates, entry.difference)
+            for entry in found
+        ]
+        names = ("topic", "bronze", "silver events", "quarantine", "duplicates", "difference")
+        off = [f"{entry.topic}: {entry.difference:+d}" for entry in found if entry.difference]
+        return dg.AssetCheckResult(
+            passed=not off, description=", ".join(off) or None, metadata={"balance": per_date(rows, names)}
+        )
+
+    return balance
+
+
+def _quarantine_check(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=list(QUARANTINE_EVENTS.asset_key),
+        name="quarantine_rate",
+        description=(
+            f"Refused records among those of the last {_QUARANTINE_WINDOW.total_seconds() / 3600:.0f} hours: a warning "
+            "above QUARANTINE_WARN_RATE, an error above QUARANTINE_ERROR_RATE."
+        ),
+    )
+    def quarantine_rate() -> dg.AssetCheckResult:
+        with one_line_failures():
+            found = quality.quarantine_rates(settings, _QUARANTINE_WINDOW)
+        worst = max((entry.rate for entry in found), default=0.0)
+        severity = (
+            dg.AssetCheckSeverity.ERROR if worst > settings.quarantine_error_rate else dg.AssetCheckSeverity.WARN
+        )
+        rows = [(entry.topic, entry.taken, entry.refused, f"{entry.rate:.2%}") for entry in found]
+        return dg.AssetCheckResult(
+            passed=worst <= settings.quarantine_warn_rate,
+            severity=severity,
+            description=f"{worst:.2%} refused",
+            metadata={"rates": per_date(rows, ("topic", "taken", "refused", "rate"))},
+        )
+
+    return quarantine_rate
+
+
+def _offsets_check(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=list(BRONZE_EVENTS.asset_key),
+        name="offsets",
+        description="Bronze against Kafka: records that Kafka has dropped before they were read are an error.",
+    )
+    def offsets() -> dg.AssetCheckResult:
+        with one_line_failures():
+            reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])
+            batches = reading.ledger(settings)
+        rows, lost = [], 0
+        for topic, partitions in reach.items():
+            ends = quality.ends_of(batches, BRONZE_EVENTS.path, topic)
+            for number, (earliest, latest) in partitions.items():
+                end = ends.get(number, 0)
+                rows.append((topic, number, earliest, latest, end, max(latest - end, 0)))
+                lost += max(earliest - end, 0)
+        return dg.AssetCheckResult(
+            passed=not lost,
+            description=f"{lost} records left Kafka before they were read" if lost else None,
+            metadata={
+                "lag (records)": sum(row[5] for row in rows),
+                "offsets": per_date(rows, ("topic", "partition", "earliest", "latest", "bronze", "behind")),
+            },
+        )
+
+    return offsets
+
+
+def checks_of_tables(tables: Sequence[Table]) -> list[dg.AssetCheckKey]:
+    """The blocking checks that a load of these tables runs first."""
+    return [dg.AssetCheckKey(dg.AssetKey(list(table.asset_key)), "unique_key") for table in tables]

@@ -1,0 +1,55 @@
+"""Where the data comes from: the Kafka topics, as assets that others write and we observe."""
+
+import dagster as dg
+
+from retail_platform import kafka
+from retail_platform.contracts import BRONZE_EVENTS
+from retail_platform.contracts.model import TopicContract
+from retail_platform.defs.common import one_line_failures
+from retail_platform.settings import Settings
+
+
+def topic_key(contract: TopicContract) -> dg.AssetKey:
+    """The asset of a topic: ``kafka/<topic>``."""
+    return dg.AssetKey(["kafka", contract.topic])
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The topics, and an observation of how far they reach."""
+    specs = [_topic(contract) for contract in settings.topics]
+
+    @dg.multi_observable_source_asset(name="kafka_offsets", specs=specs)
+    def kafka_offsets() -> dg.ObserveResult:
+        """Read each topic's offsets from the broker."""
+        with one_line_failures():
+            reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])
+        for contract in settings.topics:
+            partitions = reach[contract.topic]
+            yield dg.ObserveResult(
+                asset_key=topic_key(contract),
+                metadata={
+                    "records retained": sum(latest - earliest for earliest, latest in partitions.values()),
+                    "offsets": {str(number): {"earliest": first, "latest": last} for number, (first, last) in partitions.items()},
+                },
+            )
+
+    return dg.Definitions(assets=[kafka_offsets])
+
+
+def _topic(contract: TopicContract) -> dg.AssetSpec:
+    fields = ", ".join(entry.name for entry in contract.fields)
+    return dg.AssetSpec(
+        topic_key(contract),
+        description=f"{contract.description} Written by the tills and the web shop, read into {BRONZE_EVENTS.path}.",
+        group_name="kafka",
+        kinds={"kafka"},
+        owners=[f"team:{contract.owner}"],
+        metadata={
+            "schema": contract.schema,
+            "message key": contract.message_key,
+            "partitions": contract.partitions,
+            "retention (days)": contract.retention_days,
+            "fields": fields,
+        },
+        tags={"layer": "kafka"},
+    )

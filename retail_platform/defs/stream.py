@@ -1,0 +1,212 @@
+"""The ingest stream under Dagster: the run that carries it, the sensor that keeps it alive, the one that reports it."""
+
+import datetime as dt
+import enum
+import json
+import sys
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
+
+from retail_platform import kafka
+from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
+from retail_platform.contracts.model import Table
+from retail_platform.defs.common import JobSelection, table_spec
+from retail_platform.defs.sources import topic_key
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
+from retail_platform.lakehouse.lease import holder
+from retail_platform.lakehouse.reading import BatchEntry, ledger
+from retail_platform.settings import Settings, child_environment
+from retail_platform.supervision import End, GiveUp, Launch, StreamRun, Wait, decide
+
+JOB = "ingest_stream"
+_STREAM = "ingest"
+_KINDS = {"spark", "kafka", "deltalake"}
+_ALIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_LOOK_BACK_RUNS = 12
+# Longer than the job itself takes before it ends itself: whoever cancels waits for the batch, not the other way round.
+_TERMINATION_SECONDS = 100
+
+
+class Mode(enum.Enum):
+    """``available_now`` drains Kafka and ends; ``continuous`` stays until it is cancelled or INGEST_LIFETIME_HOURS old."""
+
+    available_now = "available_now"
+    continuous = "continuous"
+
+
+class IngestConfig(dg.Config):
+    """How the stream runs."""
+
+    mode: Mode = Mode.available_now
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The stream's tables, its job and its sensors."""
+    ingest = _ingest(settings)
+    job = dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(*ingest.keys).without_checks(),
+        description="Runs the ingest stream. The supervisor sensor keeps one run of it alive; by hand it drains and ends.",
+        tags={"retail/stream": _STREAM},
+    )
+    return dg.Definitions(
+        assets=[ingest],
+        jobs=[job],
+        sensors=[_supervisor(settings, job), _heartbeat(settings)],
+        resources={"pipes": dg.PipesSubprocessClient(termination_timeout_seconds=_TERMINATION_SECONDS)},
+    )
+
+
+def _ingest(settings: Settings) -> dg.AssetsDefinition:
+    topics = [topic_key(contract) for contract in settings.topics]
+    tables = (BRONZE_EVENTS, QUARANTINE_EVENTS, INGEST_BATCHES)
+
+    @dg.multi_asset(name=_STREAM, specs=[table_spec(table, topics, _KINDS) for table in tables])
+    def ingest(
+        context: dg.AssetExecutionContext, config: IngestConfig, pipes: dg.PipesSubprocessClient
+    ) -> Iterator[dg.MaterializeResult]:
+        """Run the streaming job; its log is in the step's output."""
+        began = dt.datetime.now(dt.UTC)
+        try:
+            pipes.run(
+                context=context,
+                command=[sys.executable, "-m", "retail_platform.ingest.job", "--mode", config.mode.value],
+                env=child_environment(settings),
+            )
+        except DagsterPipesExecutionError:
+            beat = read_heartbeat(settings)
+            cause = beat.error if beat and beat.error and beat.at >= began else "see the step's standard error"
+            raise dg.Failure(description=f"the ingest stream failed: {cause}") from None
+        yield from _materializations(tables, ledger(settings, since=began))
+
+    return ingest
+
+
+def _materializations(tables: tuple[Table, ...], batches: list[BatchEntry]) -> Iterator[dg.MaterializeResult]:
+    bronze = [batch for batch in batches if batch.query_name == BRONZE_EVENTS.path]
+    rows = {
+        BRONZE_EVENTS: sum(batch.rows_in for batch in bronze),
+        QUARANTINE_EVENTS: sum(batch.refused for batch in batches),
+        INGEST_BATCHES: len(batches),
+    }
+    for table in tables:
+        yield dg.MaterializeResult(
+            asset_key=list(table.asset_key),
+            metadata={"dagster/row_count": rows[table], "rows_added": rows[table], "batches": len(batches)},
+        )
+
+
+def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="ingest_supervisor",
+        job=job,
+        minimum_interval_seconds=10,
+        description=(
+            "Keeps one ingest run alive: launches it when Kafka answers, backs off after failures, gives up loudly after "
+            "five in a row, ends a run whose heartbeat is stale. Turned off, it starts nothing more."
+        ),
+    )
+    def ingest_supervisor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason | dg.RunRequest:
+        now = dt.datetime.now(dt.UTC)
+        runs = _runs(context.instance, now)
+        beat = read_heartbeat(settings)
+        age = now - beat.at if beat else None
+        decision = decide(_STREAM, runs, age, dt.timedelta(seconds=STALE_AFTER_SECONDS), now)
+        match decision:
+            case Wait(reason=reason):
+                return dg.SkipReason(reason)
+            case End(run_id=run_id, reason=reason):
+                context.instance.run_coordinator.cancel_run(run_id)
+                return dg.SkipReason(f"ending run {run_id[:8]}: {reason}")
+            case GiveUp(reason=reason):
+                raise RetailError(reason)
+            case Launch(key=key):
+                other = holder(settings)
+                if other is not None:
+                    return dg.SkipReason(f"the lake is being written by {other.owner} (process {other.pid})")
+                if not kafka.is_reachable(settings, timeout_seconds=5):
+                    return dg.SkipReason(f"Kafka does not answer at {settings.bootstrap_servers}")
+                return dg.RunRequest(
+                    run_key=key, run_config={"ops": {_STREAM: {"config": {"mode": "continuous"}}}}
+                )
+
+    return ingest_supervisor
+
+
+def _runs(instance: dg.DagsterInstance, now: dt.datetime) -> list[StreamRun]:
+    """The stream's runs, newest first, as the supervision sees them; a run that waits in a queue starts ``now``."""
+    states = {dg.DagsterRunStatus.SUCCESS: "succeeded", dg.DagsterRunStatus.CANCELED: "cancelled"}
+    found = []
+    for record in instance.get_run_records(dg.RunsFilter(job_name=JOB), limit=_LOOK_BACK_RUNS):
+        run = record.dagster_run
+        state = "alive" if run.status in _ALIVE else states.get(run.status, "failed")
+        began = dt.datetime.fromtimestamp(record.start_time, dt.UTC) if record.start_time else now
+        ended = dt.datetime.fromtimestamp(record.end_time, dt.UTC) if record.end_time else record.update_timestamp
+        found.append(StreamRun(run.run_id, state, began, None if state == "alive" else ended))  # type: ignore[arg-type]
+    return found
+
+
+def _heartbeat(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="ingest_heartbeat",
+        minimum_interval_seconds=30,
+        description=(
+            "Turns the batches that the stream has committed into materializations of the business dates they touched, "
+            "and into observations of lag and latency, so that lineage and freshness tell the truth."
+        ),
+    )
+    def ingest_heartbeat(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        since = dt.datetime.fromisoformat(context.cursor) if context.cursor else None
+        try:
+            batches = ledger(settings, since)
+        except RetailError as error:
+            return dg.SkipReason(str(error))
+        if not batches:
+            return dg.SkipReason("no batch since the last look")
+        return dg.SensorResult(
+            asset_events=[*_touched(settings, batches), _lag(settings, batches)],
+            cursor=batches[-1].committed_at.isoformat(),
+        )
+
+    return ingest_heartbeat
+
+
+def _touched(settings: Settings, batches: list[BatchEntry]) -> Iterator[dg.AssetMaterialization]:
+    for contract in settings.topics:
+        mine = [batch for batch in batches if batch.query_name == contract.silver_table.path]
+        tables = [contract.silver_table]
+        if contract.silver_name == TRANSACTIONS.silver_name:
+            tables.append(SALES_BY_MINUTE)
+        for date in sorted({date for batch in mine for date in batch.business_dates}):
+            here = [batch for batch in mine if date in batch.business_dates]
+            metadata = {
+                "reported by": "the stream",
+                "batches": len(here),
+                "last commit": dg.MetadataValue.timestamp(here[-1].committed_at),
+            }
+            for table in tables:
+                yield dg.AssetMaterialization(list(table.asset_key), partition=date.isoformat(), metadata=metadata)
+
+
+def _lag(settings: Settings, batches: list[BatchEntry]) -> dg.AssetObservation:
+    beat = read_heartbeat(settings)
+    queries = {query.name: {"lag": query.lag, "rows/s": query.rows_per_second} for query in beat.queries} if beat else {}
+    slowest = max((batch.committed_at - batch.started_at).total_seconds() for batch in batches)
+    return dg.AssetObservation(
+        list(BRONZE_EVENTS.asset_key),
+        metadata={
+            "lag (records)": beat.lag if beat else 0,
+            "slowest batch (s)": slowest,
+            "records": sum(batch.rows_in for batch in batches if batch.query_name == BRONZE_EVENTS.path),
+            "queries": dg.MetadataValue.json(json.loads(json.dumps(queries))),
+        },
+    )

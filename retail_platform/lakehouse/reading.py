@@ -1,0 +1,84 @@
+"""Small questions to lake tables, answered by DuckDB over one version's files, without Spark and beside any writer."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from retail_platform.contracts import INGEST_BATCHES
+from retail_platform.contracts.model import Table
+from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest, manifest
+from retail_platform.settings import Settings
+
+
+def rows_of(contents: Manifest, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of ``sql`` over the manifest's files, as the table ``t``; a manifest without files gives none."""
+    if not contents.files:
+        return []
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("set threads = 2")
+        files = ", ".join(f"'{path.replace(chr(39), chr(39) * 2)}'" for path in contents.files)
+        connection.execute(f"create view t as select * from read_parquet([{files}], hive_partitioning = true)")
+        return connection.execute(sql, list(parameters)).fetchall()
+
+
+def fingerprints(settings: Settings, table: Table) -> dict[dt.date, str]:
+    """For each business date of a partitioned table: a hash of the files it is made of now.
+
+    Two equal fingerprints mean equal rows; a compaction changes a fingerprint though no row changed.
+    """
+    by_date: dict[dt.date, list[str]] = {}
+    for path in manifest(settings, table).files:
+        date = path.split(f"{BUSINESS_DATE}=", 1)[1].split("/", 1)[0]
+        by_date.setdefault(dt.date.fromisoformat(date), []).append(path.rsplit("/", 1)[1])
+    return {
+        date: hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+        for date, names in sorted(by_date.items())
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """One row of the ingest's ledger; offsets are ``{partition: offset}`` of each topic."""
+
+    query_id: str
+    batch_id: int
+    query_name: str
+    topic: str
+    end_offsets: dict[str, dict[int, int]]
+    rows_in: int
+    events: int
+    refused: int
+    duplicates: int
+    business_dates: tuple[dt.date, ...]
+    started_at: dt.datetime
+    committed_at: dt.datetime
+
+
+def ledger(settings: Settings, since: dt.datetime | None = None) -> list[BatchEntry]:
+    """The ledger's batches committed after ``since`` (UTC), oldest first.
+
+    Raises:
+        RetailError: there is no ledger yet: the stream never ran.
+    """
+    found = rows_of(
+        manifest(settings, INGEST_BATCHES),
+        "select query_id, batch_id, query_name, topic, end_offsets, rows_in, events, refused, duplicates, "
+        "business_dates, started_at, committed_at from t where committed_at > ? order by committed_at, query_id",
+        [since or dt.datetime(1970, 1, 1, tzinfo=dt.UTC)],
+    )
+    return [BatchEntry(*row[:4], _offsets(row[4]), *row[5:9], tuple(row[9]), *row[10:]) for row in found]
+
+
+def _offsets(text: str) -> dict[str, dict[int, int]]:
+    return {
+        topic: {int(partition): offset for partition, offset in partitions.items()}
+        for topic, partitions in json.loads(text).items()
+    }
