@@ -1,4 +1,4 @@
-"""What the dbt project asks of whoever runs it: where it is, its environment, its variables. Running it is the caller's."""
+"""What the dbt project asks of whoever runs it: its place, environment and variables. Running it is the caller's."""
 
 from __future__ import annotations
 

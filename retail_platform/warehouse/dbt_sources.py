@@ -25,7 +25,9 @@ def render_sources() -> str:
         "description": "Silver, as it was last loaded from the lake.",
         "tables": [_table(table) for table in WAREHOUSE_TABLES],
     }
-    return _HEADING + yaml.safe_dump({"version": 2, "sources": [source]}, sort_keys=False, width=120, allow_unicode=True)
+    return _HEADING + yaml.safe_dump(
+        {"version": 2, "sources": [source]}, sort_keys=False, width=120, allow_unicode=True
+    )
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class DuckDBWarehouse:
     def loaded_versions(self, table: Table, dates: Sequence[dt.date]) -> dict[dt.date, int]:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
         found = self.query(
-            f"select business_date, arg_max(delta_version, loaded_at) as version from {sql.RAW}.{sql.LOADS.name} "  # noqa: S608
+            f"select business_date, arg_max(delta_version, loaded_at) as version from {sql.RAW}.{sql.LOADS.name} "
             "where table_name = $table and list_contains($dates, business_date) group by business_date",
             {"table": table.path, "dates": list(dates)},
         )
@@ -86,7 +86,9 @@ class DuckDBWarehouse:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
         versions = self.loaded_versions(table, dates)
         found = [
-            Difference(table.path, date, "load", "a version to load", "missing") for date in dates if date not in versions
+            Difference(table.path, date, "load", "a version to load", "missing")
+            for date in dates
+            if date not in versions
         ]
         for version in sorted(set(versions.values())):
             wanted = [date for date in dates if versions.get(date) == version]
@@ -101,9 +103,7 @@ class DuckDBWarehouse:
             here = f"(from {here} semi join {_STAGE} using ({', '.join(table.key)}))"
         with self._connection() as connection:
             _stage(connection, silver)
-            pairs = zip(
-                _sums(connection, table, _STAGE, dates), _sums(connection, table, here, dates), strict=True
-            )
+            pairs = zip(_sums(connection, table, _STAGE, dates), _sums(connection, table, here, dates), strict=True)
         return [difference for expected, found in pairs for difference in _differences(table, expected, found)]
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
@@ -174,16 +174,15 @@ def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
 
 def _read_files(manifest: Manifest) -> tuple[str, dict[str, object]]:
     """The statement that fills the stage from the files, and its parameters."""
-    table, parameters = manifest.table, {"files": list(manifest.files)}
+    table = manifest.table
+    parameters: dict[str, object] = {"files": list(manifest.files)}
     # Delta keeps the partition's value in the path, not in the file.
     hive = f"true, hive_types = {{'{BUSINESS_DATE}': date}}" if _by_partition(table) else "false"
     read = f"select {sql.columns_cast(table, 'duckdb')} from read_parquet($files, hive_partitioning = {hive})"
     if _by_partition(table) or manifest.dates is None:
-        return f"insert into {_STAGE} {read}", {**parameters}
-    return (
-        f"insert into {_STAGE} {read} where list_has_any(business_dates, $dates::date[])",
-        {**parameters, "dates": list(manifest.dates)},
-    )
+        return f"insert into {_STAGE} {read}", parameters
+    parameters["dates"] = list(manifest.dates)
+    return f"insert into {_STAGE} {read} where list_has_any(business_dates, $dates::date[])", parameters
 
 
 def _by_partition(table: Table) -> bool:
@@ -194,14 +193,14 @@ def _by_partition(table: Table) -> bool:
 def _dated(table: Table, relation: str) -> str:
     if _by_partition(table):
         return relation
-    return f"(select *, unnest(business_dates) as {BUSINESS_DATE} from {relation})"  # noqa: S608
+    return f"(select *, unnest(business_dates) as {BUSINESS_DATE} from {relation})"
 
 
 def _dates_of(connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[dt.date, ...]:
     """Every date that the stage or the warehouse holds."""
     rows = connection.execute(
         " union ".join(
-            f"select {BUSINESS_DATE} from {_dated(table, relation)}"  # noqa: S608
+            f"select {BUSINESS_DATE} from {_dated(table, relation)}"
             for relation in (_STAGE, sql.address(table, "duckdb"))
         )
     ).fetchall()
@@ -227,13 +226,13 @@ def _record(
     for date in loaded:
         sums = json.dumps({name: str(value) for name, value in date.sums.items()})
         connection.execute(
-            f"insert into {sql.address(sql.LOADS, 'duckdb')} values (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"insert into {sql.address(sql.LOADS, 'duckdb')} values (?, ?, ?, ?, ?, ?, ?, ?)",
             [load_id, manifest.table.path, date.business_date, manifest.version, date.rows, sums, now, run_id],
         )
 
 
 def _differences(table: Table, silver: LoadedDate, here: LoadedDate) -> list[Difference]:
-    pairs = [("rows", silver.rows, here.rows)]
+    pairs: list[tuple[str, object, object]] = [("rows", silver.rows, here.rows)]
     pairs += [(f"sum of {name}", value, here.sums[name]) for name, value in silver.sums.items()]
     return [
         Difference(table.path, silver.business_date, what, str(expected), str(found))

@@ -44,14 +44,15 @@ def daily_kpis(warehouse: Warehouse, dates: Sequence[dt.date]) -> list[DailyKpi]
         RetailError: the revenue of a date is not known, because a currency has no rate.
     """
     rows = warehouse.query(
-        "select business_date, orders, revenue_usd, avg_order_value_usd, streaming_latency_ms from marts.agg_daily_kpis "
-        "where list_contains($dates, business_date) order by business_date",
+        "select business_date, orders, revenue_usd, avg_order_value_usd, streaming_latency_ms "
+        "from marts.agg_daily_kpis where list_contains($dates, business_date) order by business_date",
         {"dates": list(dates)},
     ).to_pylist()
     unknown = [str(row["business_date"]) for row in rows if row["revenue_usd"] is None]
     if unknown:
         raise RetailError(
-            f"revenue of {', '.join(unknown)} is unknown: a currency has no rate; add it to dbt_project/seeds/fx_rates.csv"
+            f"revenue of {', '.join(unknown)} is unknown: a currency has no rate; "
+            "add it to dbt_project/seeds/fx_rates.csv"
         )
     return [DailyKpi(*row.values()) for row in rows]
 

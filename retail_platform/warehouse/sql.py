@@ -122,7 +122,7 @@ def checked_columns(table: Table) -> tuple[Column, ...]:
 
 
 def sums_by_date(table: Table, dated: str, dates: Sequence[dt.date], dialect: Dialect) -> str:
-    """Rows and exact sums of the checked columns of ``dated``, a relation with a business date, for each of ``dates``."""
+    """Rows and exact sums of the checked columns of ``dated``, a relation with business dates, on each of ``dates``."""
     sums = ", ".join(
         f"cast(sum({name}) as decimal(38,{_scale(column)})) as {name}"
         for column in checked_columns(table)

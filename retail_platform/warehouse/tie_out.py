@@ -1,4 +1,4 @@
-"""The daily KPIs computed a second time, straight from silver and by other means than dbt: to be compared with the marts.
+"""The daily KPIs computed a second time, straight from silver and by other means than dbt, to compare with the marts.
 
 Sums per currency come from the Parquet files through an in-memory DuckDB; rates, rounding and division are Python's
 exact decimals. Nothing of the warehouse or of dbt is read but the file of exchange rates.

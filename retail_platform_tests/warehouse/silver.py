@@ -1,4 +1,4 @@
-"""Writes what the ingest writes, without Spark: contract-shaped rows of events, as Delta tables of a test's own lake."""
+"""Writes what the ingest writes, without Spark: contract-shaped rows, as Delta tables of a test's own lake."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def rows_of(messages: Iterable[Message]) -> tuple[list[Row], list[Row]]:
             same = {name: event[name] for name in ("product_id", "movement", "quantity", "reference")}
             movements.append({**header, **same})
             continue
-        header |= {name: event.get(name) for name in ("event_type", "transaction_id", "channel", "customer_id", "currency")}
+        header |= {
+            name: event.get(name) for name in ("event_type", "transaction_id", "channel", "customer_id", "currency")
+        }
         header |= {"payment_method": event["payment"]["method"], **event["location"]}
         for number, item in enumerate(event["items"], start=1):
             money = {name: Decimal(item[name]) for name in ("unit_price", "discount")}
@@ -116,7 +118,9 @@ def rows_of(messages: Iterable[Message]) -> tuple[list[Row], list[Row]]:
     return lines, movements
 
 
-def write(settings: Settings, table: Table, rows: Sequence[Mapping[str, Any]], mode: str = "append", **options: Any) -> None:
+def write(
+    settings: Settings, table: Table, rows: Sequence[Mapping[str, Any]], mode: str = "append", **options: Any
+) -> None:
     """One commit of ``rows`` to a lake table."""
     schema = pa.schema([(column.name, _ARROW[column.type], column.nullable) for column in table.columns])
     data = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
@@ -130,7 +134,9 @@ def replace_day(settings: Settings, table: Table, date: dt.date, rows: Sequence[
     write(settings, table, rows, mode="overwrite", predicate=f"business_date = '{date}'")
 
 
-def write_lake(settings: Settings, lines: Sequence[Row], movements: Sequence[Row] = (), batches: Sequence[Row] = ()) -> None:
+def write_lake(
+    settings: Settings, lines: Sequence[Row], movements: Sequence[Row] = (), batches: Sequence[Row] = ()
+) -> None:
     """Every table that the warehouse loads; minute sales are left empty."""
     write(settings, LINES, lines)
     write(settings, MOVEMENTS, movements)

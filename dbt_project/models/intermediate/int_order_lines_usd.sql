@@ -24,6 +24,6 @@ rated as (
 -- The cast before the product widens it: DuckDB keeps 18 digits for the product of two decimals of 18.
 select
     rated.*,
-    direction * quantity as units,
+    cast(direction * quantity as bigint) as units,
     cast(direction * cast(net_amount as decimal(38, 4)) * usd_per_unit as decimal(38, 12)) as revenue_usd_exact
 from rated

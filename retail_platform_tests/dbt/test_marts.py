@@ -1,0 +1,209 @@
+import csv
+import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+
+from retail_platform.contracts import INGEST_BATCHES, WAREHOUSE_TABLES
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.manifest import manifest
+from retail_platform.producer import online_retail
+from retail_platform.settings import Settings, load_settings
+from retail_platform.warehouse import open_warehouse
+from retail_platform.warehouse.dbt import FX_RATES
+from retail_platform.warehouse.kpi_file import DailyKpi, daily_kpis
+from retail_platform.warehouse.tie_out import differences, recompute
+from retail_platform_tests.dbt.project import DbtProject
+from retail_platform_tests.warehouse.silver import LINES, Row, line, replace_day, rows_of, write_lake
+
+WINDOWED = (
+    "fct_order_lines",
+    "fct_orders",
+    "agg_daily_kpis",
+    "agg_daily_sales_by_category",
+    "agg_daily_sales_by_region",
+    "agg_hourly_orders",
+)
+DIMENSIONS = ("dim_products", "dim_stores", "dim_customers")
+NO_UNIT_TESTS = ("--exclude", "test_type:unit")
+
+
+@pytest.fixture(scope="module")
+def dbt(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+    return DbtProject(tmp_path_factory.mktemp("dbt"))
+
+
+@pytest.fixture(scope="module")
+def december(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A lake with December 2010, loaded into a warehouse."""
+    home = tmp_path_factory.mktemp("december")
+    settings = load_settings(env_file=None, retail_home=home, retail_outputs=home / "outputs")
+    lines, movements = rows_of(online_retail.messages(online_retail.read(online_retail.sample_file())))
+    write_lake(settings, lines, movements)
+    load(settings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def built(december: Settings, dbt: DbtProject) -> Settings:
+    """December built as one range, with every test and unit test of the project."""
+    dbt.parse(december)
+    assert dbt.run(december, "build", expected_dates()) == (True, {})
+    return december
+
+
+def load(settings: Settings, dates: Sequence[dt.date] | None = None) -> None:
+    warehouse = open_warehouse(settings)
+    for table in WAREHOUSE_TABLES:
+        warehouse.load(manifest(settings, table, dates), "run-1")
+
+
+def expected() -> list[tuple[dt.date, int, Decimal, Decimal]]:
+    with online_retail.sample_expected_daily().open() as file:
+        return [
+            (
+                dt.date.fromisoformat(row["date"]),
+                int(row["orders"]),
+                Decimal(row["revenue_usd"]),
+                Decimal(row["avg_order_value_usd"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def expected_dates() -> list[dt.date]:
+    return [row[0] for row in expected()]
+
+
+def figures(settings: Settings) -> list[tuple[dt.date, int, Decimal, Decimal | None]]:
+    rows = daily_kpis(open_warehouse(settings), expected_dates())
+    return [(row.date, row.orders, row.revenue_usd, row.avg_order_value_usd) for row in rows]
+
+
+def contents(settings: Settings, marts: Sequence[str]) -> dict[str, list[Row]]:
+    warehouse = open_warehouse(settings)
+    return {mart: warehouse.query(f"select * from marts.{mart} order by all").to_pylist() for mart in marts}
+
+
+def tied(settings: Settings) -> tuple[list[DailyKpi], list[DailyKpi]]:
+    recomputed = recompute(manifest(settings, LINES), manifest(settings, INGEST_BATCHES), FX_RATES)
+    return daily_kpis(open_warehouse(settings), [row.date for row in recomputed]), recomputed
+
+
+def test_the_month_comes_to_the_expected_figures_to_the_cent(built: Settings) -> None:
+    assert figures(built) == expected()
+
+
+def test_the_marts_tie_out_with_silver_latency_included(built: Settings) -> None:
+    published, recomputed = tied(built)
+    assert differences(published, recomputed) == []
+    assert all(row.streaming_latency_ms is not None for row in published)
+
+
+def test_a_second_load_and_build_change_nothing(built: Settings, dbt: DbtProject) -> None:
+    before = contents(built, (*WINDOWED, *DIMENSIONS))
+    load(built)
+    assert dbt.run(built, "build", expected_dates(), *NO_UNIT_TESTS) == (True, {})
+    assert contents(built, (*WINDOWED, *DIMENSIONS)) == before
+
+
+def test_days_one_by_one_in_any_order_equal_the_range(
+    built: Settings, dbt: DbtProject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    days = [dt.date(2010, 12, 8), dt.date(2010, 12, 6), dt.date(2010, 12, 7)]
+    home = tmp_path_factory.mktemp("days")
+    alone = load_settings(env_file=None, retail_home=home, retail_outputs=home / "outputs")
+    home.joinpath("lake").symlink_to(built.lake_dir)
+    load(alone, days)
+    dbt.run(alone, "seed")
+    for day in days:
+        assert dbt.run(alone, "run", [day]) == (True, {})
+    for mart in WINDOWED:
+        listed = f"select * from marts.{mart} where business_date between '{min(days)}' and '{max(days)}' order by all"
+        assert open_warehouse(alone).query(f"select * from marts.{mart} order by all") == open_warehouse(built).query(
+            listed
+        )
+
+
+def test_dimensions_do_not_depend_on_the_day_that_ran_last(built: Settings, dbt: DbtProject) -> None:
+    before = contents(built, DIMENSIONS)
+    assert dbt.run(built, "run", [dt.date(2010, 12, 1)]) == (True, {})
+    assert contents(built, DIMENSIONS) == before
+    assert len(before["dim_products"]) > 2_000
+
+
+def test_without_a_window_everything_is_built_again(built: Settings, dbt: DbtProject) -> None:
+    before = contents(built, WINDOWED)
+    assert dbt.run(built, "run") == (True, {})
+    assert contents(built, WINDOWED) == before
+
+
+FIRST, SECOND = dt.date(2010, 12, 1), dt.date(2010, 12, 2)
+
+
+def build_small(settings: Settings, dbt: DbtProject, lines: Sequence[Row]) -> tuple[bool, dict[str, str]]:
+    write_lake(settings, lines)
+    load(settings)
+    return dbt.run(settings, "build", [FIRST, SECOND], *NO_UNIT_TESTS)
+
+
+@pytest.mark.usefixtures("built")
+def test_a_date_that_lost_its_rows_disappears_from_every_mart(settings: Settings, dbt: DbtProject) -> None:
+    assert build_small(settings, dbt, [line("a", FIRST), line("b", SECOND)]) == (True, {})
+    replace_day(settings, LINES, FIRST, [])
+    load(settings, [FIRST])
+    assert dbt.run(settings, "build", [FIRST], *NO_UNIT_TESTS) == (True, {})
+    for mart, rows in contents(settings, WINDOWED).items():
+        assert {row["business_date"] for row in rows} == {SECOND}, mart
+
+
+@pytest.mark.usefixtures("built")
+def test_a_currency_without_a_rate_fails_by_name_and_reaches_no_sum(settings: Settings, dbt: DbtProject) -> None:
+    success, failed = build_small(
+        settings, dbt, [line("a", FIRST), line("b", SECOND), line("c", SECOND, currency="JPY")]
+    )
+    assert not success
+    assert list(failed) == ["every_currency_has_a_rate"]
+    assert "no exchange rate for JPY on 2010-12-02" in failed["every_currency_has_a_rate"]
+    dbt.run(settings, "run", [FIRST, SECOND])
+    assert daily_kpis(open_warehouse(settings), [FIRST])[0].orders == 1
+    with pytest.raises(RetailError, match="revenue of 2010-12-02 is unknown"):
+        daily_kpis(open_warehouse(settings), [FIRST, SECOND])
+
+
+@pytest.mark.usefixtures("built")
+def test_half_a_window_is_refused(settings: Settings, dbt: DbtProject) -> None:
+    write_lake(settings, [line("a", FIRST)])
+    load(settings)
+    dbt.run(settings, "seed")
+    _, failed = dbt.run(settings, "run", [], "--vars", '{"start_date": "2010-12-01"}')
+    assert "give both vars, start_date and end_date" in failed["fct_order_lines"]
+
+
+@pytest.mark.usefixtures("built")
+def test_odd_events_tie_out_with_silver(settings: Settings, dbt: DbtProject) -> None:
+    lines = [
+        line("tie", FIRST, currency="USD", unit_price=Decimal("2.0100")),
+        line("free", FIRST, currency="USD", unit_price=Decimal("0.0000")),
+        line("large", SECOND, currency="EUR", quantity=10_000_000, unit_price=Decimal("999999.9999")),
+        line("large", SECOND, 2, currency="EUR", unit_price=Decimal("0.0001"), category="toys"),
+        line("back", SECOND, event_type="return", unit_price=Decimal("33.3333"), discount=Decimal("0.3333")),
+    ]
+    assert build_small(settings, dbt, lines) == (True, {})
+    published, recomputed = tied(settings)
+    assert differences(published, recomputed) == []
+    assert published[0].avg_order_value_usd == Decimal("1.01")
+
+
+def test_every_model_and_column_is_described(built: Settings, dbt: DbtProject) -> None:
+    assert dbt.parsed is not None
+    models = [node for node in dbt.parsed.nodes.values() if node.resource_type == "model"]
+    bare = [node.name for node in models if not node.description]
+    bare += [
+        f"{node.name}.{name}" for node in models for name, column in node.columns.items() if not column.description
+    ]
+    assert bare == []
+    for node in models:
+        found = open_warehouse(built).query(f"select * from {node.schema}.{node.name} limit 0").column_names
+        assert sorted(found) == sorted(node.columns), node.name
