@@ -1,0 +1,130 @@
+"""What ``retail doctor`` looks at: one function a subject, each with what it found and how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from retail_platform.errors import RetailError
+from retail_platform.settings import Settings
+
+_LEAST_FREE_BYTES = 2 * 1024**3
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at; ``mend`` is empty when it is good."""
+
+    good: bool
+    what: str
+    found: str
+    mend: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything, in the order in which the data flows."""
+    subjects: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
+        ("Python", _python),
+        ("Java", _java),
+        ("jars", _jars),
+        ("disk", _disk),
+        ("Kafka", _kafka),
+        ("stream", _stream),
+        ("lake", _lake),
+        ("warehouse", _warehouse),
+        ("KPI file", _kpi_file),
+    )
+    findings: list[Finding] = []
+    for name, look in subjects:
+        try:
+            findings += look(settings)
+        except RetailError as error:
+            findings.append(Finding(False, name, "not well", str(error)))
+    return findings
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield Finding(good, "Python", version, "" if good else "use Python 3.11, 3.12 or 3.13, then `make setup`")
+
+
+def _java(_: Settings) -> Iterator[Finding]:
+    from retail_platform.embedded.java import find_java
+
+    yield Finding(True, "Java", str(find_java()))
+
+
+def _jars(_: Settings) -> Iterator[Finding]:
+    from retail_platform.embedded.jars import class_path, spark_jars
+
+    class_path("kafka")
+    yield Finding(True, "jars", f"{len(spark_jars())} for Spark, and Kafka's")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    place = next(path for path in (settings.retail_home, *settings.retail_home.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    good = free >= _LEAST_FREE_BYTES
+    yield Finding(
+        good, "disk", f"{free / 1024**3:.1f} GiB free at {place}", "" if good else "make room, or set RETAIL_HOME elsewhere"
+    )
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    from retail_platform import kafka
+
+    if not kafka.is_reachable(settings, timeout_seconds=5):
+        mend = "`retail kafka start`" if settings.embedded_kafka else "look at KAFKA_BOOTSTRAP_SERVERS and the cluster"
+        yield Finding(False, "Kafka", f"does not answer at {settings.bootstrap_servers}", mend)
+        return
+    offsets = kafka.offsets(settings, [contract.topic for contract in settings.topics])
+    held = {topic: sum(last - first for first, last in partitions.values()) for topic, partitions in offsets.items()}
+    yield Finding(True, "Kafka", ", ".join(f"{topic} {count:,}" for topic, count in held.items()))
+
+
+def _stream(settings: Settings) -> Iterator[Finding]:
+    from retail_platform.lakehouse.heartbeat import read_heartbeat
+    from retail_platform.lakehouse.lease import holder
+
+    beat, owner = read_heartbeat(settings), holder(settings)
+    if beat is None:
+        yield Finding(True, "stream", "has never run")
+    elif beat.state == "failed":
+        yield Finding(False, "stream", f"failed: {beat.error}", "mend the cause, then `retail stream drain`")
+    elif beat.stale:
+        yield Finding(False, "stream", f"silent for {beat.age_seconds:.0f} s", "`retail stream stop`, then start it again")
+    elif owner is None and beat.state in ("starting", "running"):
+        yield Finding(False, "stream", "was killed", "`retail stream drain`: it goes on where it was, nothing is lost")
+    else:
+        yield Finding(True, "stream", f"{beat.state}, {beat.lag:,} records behind")
+
+
+def _lake(settings: Settings) -> Iterator[Finding]:
+    from retail_platform.contracts import INGEST_BATCHES
+    from retail_platform.lakehouse.quality import balance
+
+    if not (settings.lake_dir / INGEST_BATCHES.path).exists():
+        yield Finding(True, "lake", "empty")
+        return
+    for entry in balance(settings):
+        mend = "" if entry.difference == 0 else "materialize the silver days again in Dagster: they are derived from bronze"
+        text = f"bronze {entry.bronze:,} = silver {entry.silver:,} + quarantine {entry.quarantine:,} + duplicates"
+        yield Finding(entry.difference == 0, entry.topic, f"{text} {entry.duplicates:,} {entry.difference:+,}", mend)
+
+
+def _warehouse(settings: Settings) -> Iterator[Finding]:
+    from retail_platform.warehouse.factory import open_warehouse
+
+    if not settings.warehouse_path.exists():
+        yield Finding(True, "warehouse", "empty")
+        return
+    loads = open_warehouse(settings).query("select count(*) as n, max(business_date) as last from raw.loads").to_pylist()
+    yield Finding(True, "warehouse", f"{loads[0]['n']:,} loads, the last day {loads[0]['last']}")
+
+
+def _kpi_file(settings: Settings) -> Iterator[Finding]:
+    from retail_platform.warehouse.kpi_file import read_daily
+
+    yield Finding(True, "KPI file", f"{len(read_daily(settings.kpi_csv))} days")

@@ -1,0 +1,101 @@
+"""``retail lake``: look into the lake: its tables, their history, their rows at a version or a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from retail_platform.cli.app import app, out
+from retail_platform.errors import RetailError
+from retail_platform.settings import get_settings
+
+if TYPE_CHECKING:
+    from retail_platform.contracts.model import Table as LakeTable
+
+lake = typer.Typer(help="The lake: Delta tables, their history, their rows.", no_args_is_help=True)
+app.add_typer(lake, name="lake", rich_help_panel="Operate")
+
+Name = Annotated[str, typer.Argument(help="A table, e.g. silver/transaction_lines; see `retail lake tables`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+
+
+@lake.command()
+def tables(as_json: Json = False) -> None:
+    """Every table: what a row is, its newest version, rows, files."""
+    from retail_platform.contracts import ALL_TABLES
+    from retail_platform.lakehouse.manifest import manifest
+
+    settings = get_settings()
+    records = []
+    for table in ALL_TABLES:
+        record: dict[str, Any] = {"table": table.path, "a row is": table.grain}
+        try:
+            found = manifest(settings, table)
+        except RetailError:
+            record |= {"version": None, "rows": None, "files": None}
+        else:
+            record |= {"version": found.version, "rows": found.rows, "files": len(found.files)}
+        records.append(record)
+    _print(records, as_json=as_json)
+
+
+@lake.command()
+def history(name: Name, limit: Annotated[int, typer.Option(min=1, help="Newest versions to show.")] = 20, as_json: Json = False) -> None:
+    """The versions of a table, newest first: when, what was done, rows written, by which batch."""
+    from retail_platform.lakehouse.history import versions
+
+    _print([entry.record() for entry in versions(get_settings(), _table(name), limit)], as_json=as_json)
+
+
+@lake.command()
+def show(
+    name: Name,
+    version: Annotated[int | None, typer.Option(help="The table as it was at this version.")] = None,
+    at: Annotated[dt.datetime | None, typer.Option(help="The table as it was at this time (UTC).")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Some rows of a table, now or as it was at a version or a time. Raw values are shown as text, cut short."""
+    from retail_platform.lakehouse.history import version_at
+    from retail_platform.lakehouse.manifest import manifest
+    from retail_platform.lakehouse.reading import rows_of
+
+    if version is not None and at is not None:
+        raise typer.BadParameter("give --version or --at, not both")
+    settings, table = get_settings(), _table(name)
+    if at is not None:
+        version = version_at(settings, table, at.replace(tzinfo=dt.UTC))
+    columns = ", ".join(f'"{column}"' for column in table.column_names)
+    found = rows_of(manifest(settings, table, version=version), f"select {columns} from t limit {limit}")
+    _print([dict(zip(table.column_names, map(_shown, row), strict=True)) for row in found], as_json=as_json)
+
+
+def _table(name: str) -> LakeTable:
+    from retail_platform.contracts import ALL_TABLES
+
+    for table in ALL_TABLES:
+        if table.path == name:
+            return table
+    raise typer.BadParameter(f"no table {name}; there are {', '.join(table.path for table in ALL_TABLES)}")
+
+
+def _shown(value: Any) -> Any:
+    return value.decode("utf-8", "backslashreplace")[:200] if isinstance(value, bytes | bytearray) else value
+
+
+def _print(records: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        out.print_json(json.dumps(records, default=str))
+        return
+    shown = Table()
+    for name in records[0] if records else ("nothing",):
+        shown.add_column(name, overflow="fold")
+    for record in records:
+        shown.add_row(*("" if value is None else escape(str(value)) for value in record.values()))
+    out.print(shown)
+

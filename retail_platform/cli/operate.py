@@ -1,0 +1,144 @@
+"""``retail dev``, ``doctor`` and ``reset``: run the platform under its UI, find what is wrong, start over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from retail_platform.cli.app import app, err, out
+from retail_platform.errors import RetailError
+from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, get_settings
+
+_PANEL = "Operate"
+_STOP_SECONDS = 150.0
+
+
+@app.command(rich_help_panel=_PANEL)
+def dev(port: Annotated[int, typer.Option(min=1024, max=65535, help="Port of the UI, on 127.0.0.1.")] = 3000) -> None:
+    """The whole platform on this machine: Kafka, Dagster's UI and daemon, the stream kept alive. Ctrl-C stops all of it."""
+    from retail_platform.defs.execution import prepare_dagster_home
+    from retail_platform.embedded.broker import EmbeddedBroker
+    from retail_platform.kafka import ensure_topics
+    from retail_platform.warehouse.dbt import dbt_manifest
+
+    settings = get_settings()
+    broker = EmbeddedBroker(settings) if settings.embedded_kafka else None
+    ours = broker is not None and not broker.status().running
+    if broker is not None:
+        err.print("starting Kafka …")
+        broker.start()
+    try:
+        ensure_topics(settings)
+        home = prepare_dagster_home(settings)
+        dbt_manifest(settings)
+        err.print(f"Dagster's UI: [bold]http://127.0.0.1:{port}[/]   (Ctrl-C stops everything; state is in {settings.retail_home})")
+        code = _dagster_dev(settings, str(home), port)
+    finally:
+        _stop_stream(settings)
+        if broker is not None and ours:
+            err.print("stopping Kafka …")
+            broker.stop()
+    raise typer.Exit(code)
+
+
+def _dagster_dev(settings: Settings, home: str, port: int) -> int:
+    """Run ``dagster dev`` in a session of its own until it ends or we are told to stop; then all of it is gone."""
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
+    command += ["-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"]
+    env = child_environment(settings) | {"DAGSTER_HOME": home, "PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, start_new_session=True)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        err.print("stopping …")
+        return 0
+    finally:
+        _end_session(process)
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt, then terminate, then kill every process of the session, so that none is left behind."""
+    for number, seconds in ((signal.SIGINT, 30.0), (signal.SIGTERM, 100.0), (signal.SIGKILL, 10.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            process.poll()
+            try:
+                os.killpg(process.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.1)
+
+
+def _stop_stream(settings: Settings) -> None:
+    """Runs are processes of their own sessions; the stream that one carries stops by itself when it is told to."""
+    from retail_platform.lakehouse.lease import holder
+
+    deadline = time.monotonic() + _STOP_SECONDS
+    owner = holder(settings)
+    if owner is None or owner.pid == 0:
+        return
+    err.print("stopping the stream between two batches …")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(owner.pid, signal.SIGTERM)
+    while (now := holder(settings)) is not None and now.pid == owner.pid and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+@app.command(rich_help_panel=_PANEL)
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False) -> None:
+    """What is wrong here, and how to mend it. Exit code 1 when something is."""
+    from retail_platform.cli.examination import examine
+
+    findings = examine(get_settings())
+    if as_json:
+        out.print_json(json.dumps([finding._asdict() for finding in findings]))
+    else:
+        table = Table()
+        for name in ("", "what", "found", "mend"):
+            table.add_column(name, overflow="fold")
+        for finding in findings:
+            table.add_row("[green]✓[/]" if finding.good else "[red]✗[/]", finding.what, finding.found, finding.mend)
+        out.print(table)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=_PANEL)
+def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove all state (Kafka's data, the lake, checkpoints, the warehouse, Dagster's history) and the results."""
+    from retail_platform.embedded.broker import EmbeddedBroker
+    from retail_platform.lakehouse.lease import holder
+
+    settings = get_settings()
+    owner = holder(settings)
+    if owner is not None:
+        raise RetailError(f"{owner.owner} (process {owner.pid}) writes the lake; stop it first (`retail stream stop`)")
+    doomed = [path for path in (settings.retail_home, settings.kpi_csv, settings.marts_dir) if path.exists()]
+    if not doomed:
+        out.print("nothing to remove")
+        return
+    for path in doomed:
+        out.print(f"  {path}", soft_wrap=True)
+    if not yes and not typer.confirm("Remove all of this for good?"):
+        raise typer.Exit(1)
+    if settings.embedded_kafka:
+        EmbeddedBroker(settings).stop()
+    for path in doomed:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    out.print("removed")

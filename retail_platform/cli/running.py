@@ -1,0 +1,134 @@
+"""Dagster runs on the terminal: what the stream is doing while it runs, and what a run came to."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from retail_platform.cli.app import err, out
+from retail_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from retail_platform.defs.execution import CheckOutcome, RunOutcome
+
+_LOOK_SECONDS = 0.5
+
+
+def drain(settings: Settings) -> RunOutcome:
+    """Run the Dagster job that carries the stream, until Kafka is drained; its progress is shown."""
+    from retail_platform.defs.execution import run_job
+    from retail_platform.defs.stream import JOB
+
+    _quieten()
+    began = dt.datetime.now(dt.UTC)
+    with _told("the stream", lambda: _stream_line(settings, began)):
+        return run_job(settings, JOB)
+
+
+def daily(settings: Settings, first: dt.date, last: dt.date) -> RunOutcome:
+    """Run the daily job over the days from ``first`` to ``last``, as one run."""
+    from retail_platform.defs.automation import DAILY_JOB
+    from retail_platform.defs.execution import run_job
+
+    _quieten()
+    days = (last - first).days + 1
+    with _told("load, dbt, checks, CSV", lambda: f"{days} day{'s' if days > 1 else ''}, {first} to {last}"):
+        return run_job(settings, DAILY_JOB, dates=(first, last))
+
+
+def lake_checks(settings: Settings) -> RunOutcome:
+    """Run the checks on the lake as a whole."""
+    from retail_platform.defs.automation import LAKE_CHECKS_JOB
+    from retail_platform.defs.execution import run_job
+
+    _quieten()
+    with _told("checks on the lake", lambda: ""):
+        return run_job(settings, LAKE_CHECKS_JOB)
+
+
+def checks_table(checks: tuple[CheckOutcome, ...]) -> Table:
+    """Every check with its answer; the failed ones first."""
+    table = Table(title=f"Checks: {sum(check.passed for check in checks)} of {len(checks)} passed", title_justify="left")
+    for name in ("asset", "check", "", "said"):
+        table.add_column(name)
+    for check in sorted(checks, key=lambda check: (check.passed, check.asset, check.name)):
+        mark = "[green]passed[/]" if check.passed else f"[red]{check.severity}[/]"
+        table.add_row(check.asset, check.name, mark, escape(check.description or ""))
+    return table
+
+
+def say_failures(outcome: RunOutcome) -> None:
+    """Print why the steps of a failed run failed."""
+    for failure in outcome.failures:
+        err.print(f"[red]failed[/] {escape(failure)}", soft_wrap=True)
+
+
+def kpi_table(settings: Settings, dates: set[dt.date] | None = None) -> Table:
+    """The daily KPI file, or the rows of ``dates``."""
+    from retail_platform.warehouse.kpi_file import HEADER, read_daily
+
+    table = Table(title=str(settings.kpi_csv), title_justify="left")
+    for name in HEADER:
+        table.add_column(name, justify="left" if name == "date" else "right")
+    for row in read_daily(settings.kpi_csv):
+        if dates is None or row.date in dates:
+            average = "" if row.avg_order_value_usd is None else f"{row.avg_order_value_usd:,.2f}"
+            latency = "" if row.streaming_latency_ms is None else f"{row.streaming_latency_ms:,}"
+            table.add_row(str(row.date), f"{row.orders:,}", f"{row.revenue_usd:,.2f}", average, latency)
+    return table
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output."""
+    out.print(table)
+
+
+def _quieten() -> None:
+    """Dagster's beta notices and PySpark's chatter are not for who uses the command line."""
+    import dagster as dg
+
+    for category in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.filterwarnings("ignore", category=category)
+    logging.getLogger("py4j").setLevel(logging.ERROR)
+
+
+def _stream_line(settings: Settings, began: dt.datetime) -> str:
+    from retail_platform.lakehouse.heartbeat import read_heartbeat
+
+    beat = read_heartbeat(settings)
+    if beat is None or beat.started_at < began:
+        return "starting Spark"
+    if not beat.queries:
+        return "opening the tables"
+    return " · ".join(f"{query.name.split('/')[-1]} {query.rows:,} ({query.rows_per_second:,.0f}/s)" for query in beat.queries)
+
+
+@contextlib.contextmanager
+def _told(what: str, line: Callable[[], str]) -> Iterator[None]:
+    """Show ``what``, how long it has taken, and what ``line()`` says now, until the work is done."""
+    done = threading.Event()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("[dim]{task.fields[line]}"))
+    with Progress(*columns, console=err, transient=False) as progress:
+        task = progress.add_task(what, total=1, line="")
+
+        def look() -> None:
+            while not done.wait(_LOOK_SECONDS):
+                progress.update(task, line=line())
+
+        teller = threading.Thread(target=look, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            done.set()
+            teller.join()
+            progress.update(task, completed=1, line=line())

@@ -1,0 +1,97 @@
+"""Run a job of this code location here and now, recorded in the same history that the UI shows."""
+
+import datetime as dt
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from retail_platform.defs import build_defs
+from retail_platform.defs.automation import RANGE_END, RANGE_START
+from retail_platform.settings import PROJECT_ROOT, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """What one asset check said."""
+
+    asset: str
+    name: str
+    passed: bool
+    severity: str
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What one run did: seconds by step, what the checks said, and why steps failed."""
+
+    run_id: str
+    success: bool
+    seconds: float
+    steps: dict[str, float]
+    checks: tuple[CheckOutcome, ...]
+    failures: tuple[str, ...]
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """DAGSTER_HOME with the project's ``dagster.yaml`` in it."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def run_job(
+    settings: Settings,
+    job: str,
+    run_config: Mapping[str, Any] | None = None,
+    dates: tuple[dt.date, dt.date] | None = None,
+) -> RunOutcome:
+    """Run ``job`` in this process; for ``dates`` (first and last) as one run. A failure is in the outcome, not raised."""
+    prepare_dagster_home(settings)
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    tags = {RANGE_START: dates[0].isoformat(), RANGE_END: dates[1].isoformat()} if dates else {}
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with dg.DagsterInstance.get() as instance:
+        definition = build_defs(settings).resolve_job_def(job)
+        began = dt.datetime.now(dt.UTC)
+        result = definition.execute_in_process(
+            instance=instance, run_config={**(run_config or {}), **quiet}, tags=tags, raise_on_error=False
+        )
+        seconds = (dt.datetime.now(dt.UTC) - began).total_seconds()
+        steps = {
+            stats.step_key: stats.end_time - stats.start_time
+            for stats in instance.get_run_step_stats(result.run_id)
+            if stats.start_time and stats.end_time
+        }
+    return RunOutcome(
+        result.run_id,
+        result.success,
+        seconds,
+        dict(sorted(steps.items(), key=lambda step: -step[1])),
+        tuple(_check(event) for event in result.all_events if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION),
+        tuple(_failure(event) for event in result.all_events if event.is_step_failure),
+    )
+
+
+def _check(event: dg.DagsterEvent) -> CheckOutcome:
+    found = event.asset_check_evaluation_data
+    return CheckOutcome(
+        found.asset_key.to_user_string(), found.check_name, found.passed, found.severity.value, found.description
+    )
+
+
+def _failure(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    said = data.user_failure_data.description if data.user_failure_data else None
+    if said is None and data.error is not None:
+        cause = data.error.cause or data.error
+        said = cause.message.strip().splitlines()[0]
+    return f"{event.step_key}: {said}"
