@@ -32,7 +32,7 @@ DELIVERY_TIMEOUT = 120.0
 
 _BATCH_BYTES = 256 * 1024
 _CONNECT_TIMEOUT = 15.0
-_QUEUE_TIMEOUT_MS = 10_000
+_REQUEST_TIMEOUT = 30.0
 _FAREWELL_TIMEOUT = 5.0
 _TICK = 0.005
 _PROGRESS_EVERY = 0.1
@@ -137,7 +137,7 @@ class _Sending:
             acks="all",
             compression_type="lz4" if has_lz4() else None,
             max_batch_size=_BATCH_BYTES,
-            request_timeout_ms=_QUEUE_TIMEOUT_MS,
+            request_timeout_ms=int(min(_REQUEST_TIMEOUT, self._delivery_timeout) * 1000),
         )
         await self._connect()
         try:
@@ -166,7 +166,7 @@ class _Sending:
                 await self._producer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await self._close()
-            raise RetailError(f"cannot reach Kafka ({_said(error)}); {self._mend()}") from error
+            raise RetailError(f"no Kafka answers at {self._settings.bootstrap_servers}; {self._mend()}") from error
 
     async def _pump(self, messages: Iterable[Message], due: Callable[[int, Message], float], started: float) -> None:
         for message in messages:
@@ -201,7 +201,9 @@ class _Sending:
         try:
             found = await self._producer.partitions_for(topic)
         except KafkaError as error:
-            raise RetailError(f"Kafka has no topic {topic} ({_said(error)}); create it, or set KAFKA_TOPIC") from error
+            raise RetailError(
+                f"Kafka has no topic {topic} ({_said(error)}); create it, or set KAFKA_TOPIC to one"
+            ) from error
         self._partitions[topic] = sorted(found)
         return self._partitions[topic]
 
@@ -281,7 +283,7 @@ class _Sending:
     def _mend(self) -> str:
         if self._settings.embedded_kafka:
             return "start the embedded broker with `retail kafka start`, or set KAFKA_BOOTSTRAP_SERVERS"
-        return f"check KAFKA_BOOTSTRAP_SERVERS={self._settings.kafka_bootstrap_servers} and the KAFKA_* settings"
+        return "check KAFKA_BOOTSTRAP_SERVERS, and the other KAFKA_* settings for its protocol and user"
 
 
 def _append(batch: _Open, message: Message) -> bool:
