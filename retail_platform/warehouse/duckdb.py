@@ -46,9 +46,7 @@ class DuckDBWarehouse:
     def create_tables(self) -> None:
         """Create the ``raw`` tables that are missing."""
         with self._connection() as connection:
-            connection.execute(f"create schema if not exists {sql.RAW}")
-            for table in (*WAREHOUSE_TABLES, sql.LOADS):
-                connection.execute(sql.create_table(table, "duckdb"))
+            _create_tables(connection)
 
     def load(self, manifest: Manifest, run_id: str) -> LoadResult:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
@@ -56,6 +54,7 @@ class DuckDBWarehouse:
         table = manifest.table
         target = sql.address(table, "duckdb")
         with self._connection() as connection:
+            _create_tables(connection)
             rows = _stage(connection, manifest)
             connection.execute("begin")
             dates = manifest.dates if manifest.dates is not None else _dates_of(connection, table)
@@ -114,7 +113,12 @@ class DuckDBWarehouse:
                 "or check RETAIL_HOME"
             )
         with self._connection() as connection:
-            return connection.sql(sql, params=parameters).to_arrow_table()
+            try:
+                return connection.sql(sql, params=parameters).to_arrow_table()
+            except duckdb.CatalogException as error:
+                raise RetailError(
+                    f"the warehouse has not everything yet ({_first_line(error)}); load and build a day (`retail run`)"
+                ) from error
 
     def publish(self, marts: Sequence[str], directory: Path) -> list[Path]:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
@@ -123,7 +127,9 @@ class DuckDBWarehouse:
             try:
                 return [_publish(connection, mart, directory) for mart in marts]
             except duckdb.CatalogException as error:
-                raise RetailError(f"a mart is missing ({error}); build the marts first (`retail run`)") from error
+                raise RetailError(
+                    f"a mart is missing ({_first_line(error)}); build the marts first (`retail run`)"
+                ) from error
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -151,6 +157,12 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
                     f"the warehouse {path} is in use: {error}; close that process, the file has one user at a time"
                 ) from error
         time.sleep(_LOCK_POLL_SECONDS)
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(f"create schema if not exists {sql.RAW}")
+    for table in (*WAREHOUSE_TABLES, sql.LOADS):
+        connection.execute(sql.create_table(table, "duckdb"))
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
@@ -250,6 +262,10 @@ def _publish(connection: duckdb.DuckDBPyConnection, mart: str, directory: Path) 
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).splitlines()[0]
 
 
 def _literal(path: Path) -> str:

@@ -8,7 +8,5 @@ from retail_platform.warehouse.protocol import Warehouse
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
-    """The warehouse of ``WAREHOUSE``, its tables created. It holds no connection between calls."""
-    warehouse = DuckDBWarehouse(settings)
-    warehouse.create_tables()
-    return warehouse
+    """The warehouse of ``WAREHOUSE``. It holds no connection between calls, and creates nothing before it loads."""
+    return DuckDBWarehouse(settings)

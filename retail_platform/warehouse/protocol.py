@@ -56,7 +56,7 @@ class Warehouse(Protocol):
     """A warehouse with the schema ``raw``, filled from the lake, and ``marts``, filled by dbt."""
 
     def create_tables(self) -> None:
-        """Create the ``raw`` tables that are missing."""
+        """Create the ``raw`` tables that are missing; a load does so itself."""
         ...
 
     def load(self, manifest: Manifest, run_id: str) -> LoadResult:
@@ -75,14 +75,18 @@ class Warehouse(Protocol):
         ...
 
     def reconcile(self, table: Table, dates: Sequence[dt.date]) -> list[Difference]:
-        """Compare rows and sums of each date with silver at the version that was loaded; empty when all is well."""
+        """Compare rows and sums of each date with silver at the version that was loaded; empty when all is well.
+
+        Raises:
+            RetailError: nothing was ever loaded, or the lake no longer keeps the version.
+        """
         ...
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of a query, with ``$name`` parameters.
 
         Raises:
-            RetailError: nothing was ever loaded, or the warehouse cannot be reached.
+            RetailError: a table that it names was not loaded or built yet, or the warehouse cannot be reached.
         """
         ...
 

@@ -123,14 +123,13 @@ def checked_columns(table: Table) -> tuple[Column, ...]:
 
 def sums_by_date(table: Table, dated: str, dates: Sequence[dt.date], dialect: Dialect) -> str:
     """Rows and exact sums of the checked columns of ``dated``, a relation with business dates, on each of ``dates``."""
-    sums = ", ".join(
-        f"cast(sum({name}) as decimal(38,{_scale(column)})) as {name}"
-        for column in checked_columns(table)
-        for name in (identifier(column.name, dialect),)
-    )
     date = identifier(BUSINESS_DATE, dialect)
+    selected = [date, "count(*) as row_count"]
+    for column in checked_columns(table):
+        name = identifier(column.name, dialect)
+        selected.append(f"cast(sum({name}) as decimal(38,{_scale(column)})) as {name}")
     return (
-        f"select {date}, count(*) as row_count, {sums} from {dated} as dated "
+        f"select {', '.join(selected)} from {dated} as dated "
         f"where {within(dates, dialect)} group by {date} order by {date}"
     )
 

@@ -17,10 +17,15 @@ from pathlib import Path
 
 import duckdb
 
+from retail_platform.contracts import INGEST_BATCHES, TRANSACTIONS
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.manifest import Manifest
-from retail_platform.warehouse.kpi_file import DailyKpi
+from retail_platform.lakehouse.manifest import Manifest, manifest
+from retail_platform.settings import Settings
+from retail_platform.warehouse.dbt import FX_RATES
+from retail_platform.warehouse.kpi_file import DailyKpi, daily_kpis
+from retail_platform.warehouse.protocol import Warehouse
 
+_LINES = TRANSACTIONS.silver_table
 _CENT = Decimal("0.01")
 _EXACT = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_UP)
 
@@ -55,6 +60,20 @@ _LATENCIES = """
 class _Day:
     orders: int = 0
     revenue: Decimal = field(default_factory=Decimal)
+
+
+def tie_out(warehouse: Warehouse, settings: Settings, dates: Sequence[dt.date]) -> list[str]:
+    """In what the marts' KPIs of ``dates`` differ from silver at the versions that were loaded; empty when they tie out.
+
+    Raises:
+        RetailError: a date was never loaded, or a currency has no rate.
+    """
+    recomputed: list[DailyKpi] = []
+    for (lines, batches), group in _by_versions(warehouse, dates).items():
+        recomputed += recompute(
+            manifest(settings, _LINES, group, lines), manifest(settings, INGEST_BATCHES, group, batches), FX_RATES
+        )
+    return differences(daily_kpis(warehouse, dates), recomputed)
 
 
 def recompute(lines: Manifest, batches: Manifest, rates_file: Path) -> list[DailyKpi]:
@@ -99,6 +118,18 @@ def differences(published: Sequence[DailyKpi], recomputed: Sequence[DailyKpi]) -
         for name in (entry.name for entry in fields(DailyKpi))
         if getattr(left.get(date), name, None) != getattr(right.get(date), name, None)
     ]
+
+
+def _by_versions(warehouse: Warehouse, dates: Sequence[dt.date]) -> dict[tuple[int, int], list[dt.date]]:
+    """``dates`` by the versions of lines and batches that they were loaded from."""
+    lines, batches = (warehouse.loaded_versions(table, dates) for table in (_LINES, INGEST_BATCHES))
+    never = sorted(set(dates) - (lines.keys() & batches.keys()))
+    if never:
+        raise RetailError(f"{', '.join(map(str, never))}: never loaded; load before checking (`retail run`)")
+    groups: dict[tuple[int, int], list[dt.date]] = {}
+    for date in dates:
+        groups.setdefault((lines[date], batches[date]), []).append(date)
+    return groups
 
 
 def _latencies(connection: duckdb.DuckDBPyConnection, lines: Manifest, batches: Manifest) -> dict[dt.date, int]:

@@ -3,17 +3,17 @@ import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
 
+import duckdb
 import pytest
 
-from retail_platform.contracts import INGEST_BATCHES, WAREHOUSE_TABLES
+from retail_platform.contracts import WAREHOUSE_TABLES
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.producer import online_retail
 from retail_platform.settings import Settings, load_settings
 from retail_platform.warehouse import open_warehouse
-from retail_platform.warehouse.dbt import FX_RATES
-from retail_platform.warehouse.kpi_file import DailyKpi, daily_kpis
-from retail_platform.warehouse.tie_out import differences, recompute
+from retail_platform.warehouse.kpi_file import daily_kpis
+from retail_platform.warehouse.tie_out import tie_out
 from retail_platform_tests.dbt.project import DbtProject
 from retail_platform_tests.warehouse.silver import LINES, Row, line, replace_day, rows_of, write_lake
 
@@ -86,19 +86,33 @@ def contents(settings: Settings, marts: Sequence[str]) -> dict[str, list[Row]]:
     return {mart: warehouse.query(f"select * from marts.{mart} order by all").to_pylist() for mart in marts}
 
 
-def tied(settings: Settings) -> tuple[list[DailyKpi], list[DailyKpi]]:
-    recomputed = recompute(manifest(settings, LINES), manifest(settings, INGEST_BATCHES), FX_RATES)
-    return daily_kpis(open_warehouse(settings), [row.date for row in recomputed]), recomputed
-
-
 def test_the_month_comes_to_the_expected_figures_to_the_cent(built: Settings) -> None:
     assert figures(built) == expected()
 
 
 def test_the_marts_tie_out_with_silver_latency_included(built: Settings) -> None:
-    published, recomputed = tied(built)
-    assert differences(published, recomputed) == []
+    assert tie_out(open_warehouse(built), built, expected_dates()) == []
+    published = daily_kpis(open_warehouse(built), expected_dates())
     assert all(row.streaming_latency_ms is not None for row in published)
+
+
+def test_a_mart_that_was_tampered_with_does_not_tie_out(built: Settings) -> None:
+    with duckdb.connect(built.warehouse_path) as connection:
+        connection.execute("update marts.agg_daily_kpis set revenue_usd = 0 where business_date = '2010-12-07'")
+    try:
+        assert tie_out(open_warehouse(built), built, expected_dates()) == [
+            "2010-12-07: revenue_usd is 0.00, silver gives 70273.01"
+        ]
+    finally:
+        with duckdb.connect(built.warehouse_path) as connection:
+            connection.execute(
+                "update marts.agg_daily_kpis set revenue_usd = 70273.01 where business_date = '2010-12-07'"
+            )
+
+
+def test_a_date_that_was_never_loaded_cannot_tie_out(built: Settings) -> None:
+    with pytest.raises(RetailError, match="2011-01-05: never loaded"):
+        tie_out(open_warehouse(built), built, [dt.date(2010, 12, 7), dt.date(2011, 1, 5)])
 
 
 def test_a_second_load_and_build_change_nothing(built: Settings, dbt: DbtProject) -> None:
@@ -191,9 +205,8 @@ def test_odd_events_tie_out_with_silver(settings: Settings, dbt: DbtProject) -> 
         line("back", SECOND, event_type="return", unit_price=Decimal("33.3333"), discount=Decimal("0.3333")),
     ]
     assert build_small(settings, dbt, lines) == (True, {})
-    published, recomputed = tied(settings)
-    assert differences(published, recomputed) == []
-    assert published[0].avg_order_value_usd == Decimal("1.01")
+    assert tie_out(open_warehouse(settings), settings, [FIRST, SECOND]) == []
+    assert daily_kpis(open_warehouse(settings), [FIRST])[0].avg_order_value_usd == Decimal("1.01")
 
 
 def test_every_model_and_column_is_described(built: Settings, dbt: DbtProject) -> None:

@@ -185,7 +185,9 @@ def test_a_broken_partition_is_named(settings: Settings, damage: str, named: str
 
 def test_a_date_that_was_never_loaded_is_named(settings: Settings) -> None:
     write_lake(settings, [line("a", FIRST)])
-    assert [str(found) for found in open_warehouse(settings).reconcile(LINES, [FIRST])] == [
+    warehouse = open_warehouse(settings)
+    warehouse.create_tables()
+    assert [str(found) for found in warehouse.reconcile(LINES, [FIRST])] == [
         "silver/transaction_lines 2010-12-01: load is missing, silver has a version to load"
     ]
 
@@ -243,6 +245,7 @@ def hold(settings: Settings) -> subprocess.Popen[str]:
 def test_it_waits_for_another_process_to_leave_the_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lake(settings, [line("a", FIRST)])
     warehouse = open_warehouse(settings)
+    warehouse.create_tables()
     refused = threading.Event()
 
     def pause(seconds: float) -> None:
@@ -262,6 +265,7 @@ def test_it_waits_for_another_process_to_leave_the_file(settings: Settings, monk
 
 def test_a_file_that_stays_in_use_is_one_clear_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     warehouse = open_warehouse(settings)
+    warehouse.create_tables()
     child = hold(settings)
     monkeypatch.setattr("retail_platform.warehouse.duckdb._LOCK_WAIT_SECONDS", 0.2)
     try:
@@ -275,4 +279,17 @@ def test_a_file_that_is_no_warehouse_is_one_clear_error(settings: Settings) -> N
     settings.warehouse_path.parent.mkdir(parents=True)
     settings.warehouse_path.write_bytes(b"not a database" * 1000)
     with pytest.raises(RetailError, match="cannot be opened"):
-        open_warehouse(settings)
+        open_warehouse(settings).create_tables()
+
+
+def test_a_warehouse_that_was_never_loaded_says_what_to_do_and_stays_absent(settings: Settings) -> None:
+    with pytest.raises(RetailError, match=r"warehouse.duckdb does not exist; load a day first"):
+        open_warehouse(settings).query("select 1")
+    assert not settings.warehouse_path.exists()
+
+
+def test_a_question_about_marts_that_were_never_built_says_what_to_do(settings: Settings) -> None:
+    warehouse = open_warehouse(settings)
+    warehouse.create_tables()
+    with pytest.raises(RetailError, match=r"agg_daily_kpis.* does not exist.*load and build a day"):
+        warehouse.query("select * from marts.agg_daily_kpis")

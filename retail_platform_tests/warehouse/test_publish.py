@@ -17,6 +17,7 @@ def make_mart(settings: Settings, rows: int) -> None:
 
 def test_a_mart_is_published_as_parquet_and_nothing_else_is_left(settings: Settings) -> None:
     warehouse = open_warehouse(settings)
+    warehouse.create_tables()
     make_mart(settings, 3)
     folder = settings.marts_dir
     assert warehouse.publish(["numbers"], folder) == [folder / "numbers.parquet"]
@@ -26,6 +27,7 @@ def test_a_mart_is_published_as_parquet_and_nothing_else_is_left(settings: Setti
 
 def test_a_reader_never_sees_half_a_mart(settings: Settings) -> None:
     warehouse = open_warehouse(settings)
+    warehouse.create_tables()
     make_mart(settings, 50_000)
     (path,) = warehouse.publish(["numbers"], settings.marts_dir)
     stop, seen = threading.Event(), []
@@ -44,5 +46,7 @@ def test_a_reader_never_sees_half_a_mart(settings: Settings) -> None:
 
 
 def test_a_mart_that_was_never_built_is_named(settings: Settings) -> None:
+    open_warehouse(settings).create_tables()
+    make_mart(settings, 1)
     with pytest.raises(RetailError, match=r"a mart is missing .*nothing_here.*build the marts first"):
         open_warehouse(settings).publish(["nothing_here"], settings.marts_dir)

@@ -1,0 +1,35 @@
+import pytest
+
+from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, INVENTORY, WAREHOUSE_TABLES, Table
+from retail_platform.warehouse import sql
+from retail_platform_tests.warehouse.silver import LINES
+
+
+def test_each_engine_gets_its_own_types_and_its_own_case_of_names() -> None:
+    duckdb, snowflake = (sql.create_table(INGEST_BATCHES, dialect) for dialect in ("duckdb", "snowflake"))
+    assert duckdb.startswith('create table if not exists "raw"."ingest_batches" ("query_id" varchar not null, ')
+    assert '"committed_at" timestamp)' in duckdb
+    assert snowflake.startswith('create table if not exists "RAW"."INGEST_BATCHES" ("QUERY_ID" varchar not null, ')
+    assert '"COMMITTED_AT" timestamp_ntz(6))' in snowflake
+
+
+def test_a_merge_never_updates_the_key_and_leaves_equal_rows_alone() -> None:
+    statement = sql.merge(INVENTORY.silver_table, "stage", "duckdb")
+    matched = statement[statement.index("when matched") : statement.index("when not matched")]
+    assert 't."event_id" = s."event_id"' in statement
+    assert "event_id" not in matched
+    assert 't."quantity" is distinct from s."quantity"' in matched
+
+
+def test_amounts_and_counts_are_checked_but_neither_keys_nor_offsets() -> None:
+    names = [column.name for column in sql.checked_columns(LINES)]
+    assert names == ["quantity", "unit_price", "discount", "gross_amount", "net_amount"]
+
+
+@pytest.mark.parametrize("table", WAREHOUSE_TABLES, ids=lambda table: table.path)
+def test_every_table_of_the_warehouse_has_something_to_reconcile(table: Table) -> None:
+    assert sql.checked_columns(table)
+
+
+def test_a_table_without_numbers_of_its_own_is_checked_by_its_rows_alone() -> None:
+    assert sql.checked_columns(BRONZE_EVENTS) == ()
