@@ -229,3 +229,17 @@ def child_environment(settings: Settings, base: Mapping[str, str] | None = None)
     env["DAGSTER_HOME"] = str(settings.dagster_home)
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
+
+
+def user_cache_dir() -> Path:
+    """Where this user's downloads are kept between clones: ``XDG_CACHE_HOME`` or ``~/.cache``, then our name."""
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification: a relative path is to be ignored.
+    base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
+    return base / "retail-platform"
+
+
+def machine_java_home() -> Path | None:
+    """The machine's ``JAVA_HOME``, if it has one."""
+    configured = os.environ.get("JAVA_HOME")
+    return Path(configured) if configured else None
