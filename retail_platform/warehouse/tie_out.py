@@ -63,7 +63,7 @@ class _Day:
 
 
 def tie_out(warehouse: Warehouse, settings: Settings, dates: Sequence[dt.date]) -> list[str]:
-    """In what the marts' KPIs of ``dates`` differ from silver at the versions that were loaded; empty when they tie out.
+    """Where the KPIs of ``dates`` in the marts differ from silver at the versions that were loaded; empty when nowhere.
 
     Raises:
         RetailError: a date was never loaded, or a currency has no rate.
