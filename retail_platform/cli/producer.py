@@ -222,8 +222,10 @@ def _send(
     speed: float | None,
     on_acknowledged: Callable[[Message, int, int], None] | None = None,
 ) -> SendReport:
+    from retail_platform.kafka import ensure_topics
     from retail_platform.producer.send import send
 
+    ensure_topics(settings)
     # What aiokafka logs while a broker is away, the progress bar and the final error say in one line.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.codec import has_lz4
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from retail_platform.contracts import TRANSACTIONS
@@ -31,8 +31,11 @@ from retail_platform.settings import Settings
 DELIVERY_TIMEOUT = 120.0
 
 _BATCH_BYTES = 256 * 1024
+_MESSAGE_BYTES = 1024 * 1024
+_RECORD_OVERHEAD_BYTES = 128
 _CONNECT_TIMEOUT = 15.0
-_REQUEST_TIMEOUT = 30.0
+_TOPIC_TIMEOUT = 5.0
+_LOOK_EVERY = 1.0
 _FAREWELL_TIMEOUT = 5.0
 _TICK = 0.005
 _PROGRESS_EVERY = 0.1
@@ -137,7 +140,9 @@ class _Sending:
             acks="all",
             compression_type="lz4" if has_lz4() else None,
             max_batch_size=_BATCH_BYTES,
-            request_timeout_ms=int(min(_REQUEST_TIMEOUT, self._delivery_timeout) * 1000),
+            # aiokafka drops a queued batch whose partition has no leader for that long, and with it the sequence of an
+            # idempotent producer: never before this class gives up.
+            request_timeout_ms=int(self._delivery_timeout * 2000),
         )
         await self._connect()
         try:
@@ -176,8 +181,12 @@ class _Sending:
                 await self._pause(wait)
             if self._stop.is_set():
                 return
-            await self._add(message)
             self._sent += 1
+            if _fits(message):
+                await self._add(message)
+            else:
+                self._failed += 1
+                self._refused["MessageSizeTooLarge: over 1 MiB"] += 1
 
     async def _pause(self, seconds: float) -> None:
         """Wait until due, at least a tick so that a fast pace goes in small batches; Ctrl-C ends the wait."""
@@ -199,8 +208,9 @@ class _Sending:
 
     async def _find_partitions(self, topic: str) -> list[int]:
         try:
-            found = await self._producer.partitions_for(topic)
-        except KafkaError as error:
+            async with asyncio.timeout(_TOPIC_TIMEOUT):
+                found = await self._producer.partitions_for(topic)
+        except (KafkaError, TimeoutError) as error:
             raise RetailError(
                 f"Kafka has no topic {topic} ({_said(error)}); create it, or set KAFKA_TOPIC to one"
             ) from error
@@ -218,8 +228,9 @@ class _Sending:
         while True:
             self._check()
             try:
-                future = await self._producer.send_batch(batch.builder, topic, partition=partition)
-            except KafkaTimeoutError:
+                async with asyncio.timeout(_LOOK_EVERY):
+                    future = await self._producer.send_batch(batch.builder, topic, partition=partition)
+            except TimeoutError:
                 continue  # the queue did not move; _check decides how long that may go on
             except KafkaError as error:
                 raise RetailError(f"Kafka refused to go on ({_said(error)}); {self._mend()}") from error
@@ -256,7 +267,7 @@ class _Sending:
 
     async def _drain(self) -> None:
         while self._in_flight:
-            await asyncio.wait(self._in_flight, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self._in_flight, timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
             self._check()
         if self._on_progress is not None:
             self._on_progress(self._acknowledged)
@@ -284,6 +295,12 @@ class _Sending:
         if self._settings.embedded_kafka:
             return "start the embedded broker with `retail kafka start`, or set KAFKA_BOOTSTRAP_SERVERS"
         return "check KAFKA_BOOTSTRAP_SERVERS, and the other KAFKA_* settings for its protocol and user"
+
+
+def _fits(message: Message) -> bool:
+    """Whether Kafka's default limit lets the message in: a batch that the broker refuses breaks the ones behind it."""
+    size = len(message.key) + len(message.value or b"") + len(message.schema) + _RECORD_OVERHEAD_BYTES
+    return size <= _MESSAGE_BYTES
 
 
 def _append(batch: _Open, message: Message) -> bool:
