@@ -1,0 +1,257 @@
+"""How this platform's clients reach Kafka, and the few questions it asks a cluster: is it there, how far do topics reach.
+
+Producing and consuming belong to ``producer/``, ``ingest/`` and their like; running a broker belongs to ``embedded/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from retail_platform.contracts import TopicContract
+from retail_platform.errors import RetailError, SettingsError
+from retail_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+#: Above every contract's own limit, so that an oversized event arrives and is quarantined rather than lost at the till.
+MAX_MESSAGE_BYTES = 5_000_000
+
+_REPLICAS = 3  # where the cluster has as many brokers
+_TIMEOUT_SECONDS = 30.0
+_MS_PER_DAY = 86_400_000
+_TOPIC_ALREADY_EXISTS = 36
+_TIMESTAMP_TYPE = "message.timestamp.type"
+
+_T = TypeVar("_T")
+
+
+# --- Options ----------------------------------------------------------------------------------------------------------
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments with which any aiokafka client reaches the cluster. They may hold the password.
+
+    Raises:
+        SettingsError: ``KAFKA_SSL_CA_FILE`` cannot be read.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(settings)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        username, password = _credentials(settings)
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = username
+        options["sasl_plain_password"] = password
+    return options
+
+
+def spark_options(settings: Settings) -> dict[str, str]:
+    """The options with which Spark's Kafka source and sink reach the cluster. They may hold the password."""
+    options = {
+        "kafka.bootstrap.servers": settings.bootstrap_servers,
+        "kafka.security.protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol.endswith("SSL") and settings.kafka_ssl_ca_file is not None:
+        options["kafka.ssl.truststore.type"] = "PEM"
+        options["kafka.ssl.truststore.location"] = str(settings.kafka_ssl_ca_file)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options["kafka.sasl.mechanism"] = settings.kafka_sasl_mechanism
+        options["kafka.sasl.jaas.config"] = _jaas(settings)
+    return options
+
+
+def _credentials(settings: Settings) -> tuple[str, str]:
+    password = settings.kafka_sasl_password
+    return settings.kafka_sasl_username or "", password.get_secret_value() if password is not None else ""
+
+
+def _jaas(settings: Settings) -> str:
+    module = "plain.PlainLoginModule" if settings.kafka_sasl_mechanism == "PLAIN" else "scram.ScramLoginModule"
+    username, password = (value.replace("\\", "\\\\").replace('"', '\\"') for value in _credentials(settings))
+    return f'org.apache.kafka.common.security.{module} required username="{username}" password="{password}";'
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ssl_ca_file)
+    except OSError as error:
+        raise SettingsError(
+            f"KAFKA_SSL_CA_FILE={settings.kafka_ssl_ca_file} is not a readable PEM file of authorities "
+            f"({error.strerror or error}); give the path of one"
+        ) from error
+
+
+# --- Questions --------------------------------------------------------------------------------------------------------
+
+
+def is_reachable(settings: Settings, timeout_seconds: float) -> bool:
+    """Whether a broker answers, with these credentials, within that time."""
+
+    async def ask() -> bool:
+        async with _admin(settings) as admin:
+            return bool((await admin.describe_cluster())["brokers"])
+
+    try:
+        return _ask(settings, ask(), timeout_seconds)
+    except SettingsError:
+        raise
+    except RetailError:
+        return False
+
+
+def ensure_topics(settings: Settings) -> None:
+    """Create the contracts' topics that are not there; those that are stay as they are.
+
+    Raises:
+        RetailError: no broker answers, it refuses to create a topic, or a topic that exists does not stamp records with
+            the broker's append time, on which exactly-once deduplication rests.
+    """
+    _ask(settings, _ensure_topics(settings), _TIMEOUT_SECONDS)
+
+
+def offsets(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, tuple[int, int]]]:
+    """The earliest and the next offset of each partition of each topic, as a reader of committed records sees them.
+
+    Raises:
+        RetailError: no broker answers, or it has no such topic.
+    """
+    return _ask(settings, _offsets(settings, tuple(topics)), _TIMEOUT_SECONDS)
+
+
+async def _ensure_topics(settings: Settings) -> None:
+    from aiokafka.admin import NewTopic  # noqa: PLC0415  aiokafka takes its time; options do not need it
+
+    async with _admin(settings) as admin:
+        existing = set(await admin.list_topics())
+        present = [contract.topic for contract in settings.topics if contract.topic in existing]
+        absent = [contract for contract in settings.topics if contract.topic not in existing]
+        if present:
+            await _require_append_time(admin, present)
+        if not absent:
+            return
+        copies = min(_REPLICAS, len((await admin.describe_cluster())["brokers"]))
+        new = [
+            NewTopic(contract.topic, contract.partitions, copies, topic_configs=topic_config(contract))
+            for contract in absent
+        ]
+        response = await admin.create_topics(new)
+    for topic, code, message in response.topic_errors:
+        if code not in (0, _TOPIC_ALREADY_EXISTS):  # another process may have been quicker
+            raise RetailError(
+                f"Kafka refuses to create the topic {topic} ({message or f'error {code}'}); grant this user CREATE, "
+                "or have the topic created"
+            )
+
+
+def topic_config(contract: TopicContract) -> dict[str, str]:
+    """The topic's configuration in Kafka's own names."""
+    return {
+        "cleanup.policy": "compact" if contract.compacted else "delete",
+        "retention.ms": str(contract.retention_days * _MS_PER_DAY),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        _TIMESTAMP_TYPE: "LogAppendTime",
+    }
+
+
+async def _require_append_time(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415
+
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {_TIMESTAMP_TYPE: ""}) for topic in topics]
+    for response in await admin.describe_configs(wanted):
+        for _code, _message, _type, topic, entries in response.resources:
+            # No entries: this user may not look. The stream will still refuse nothing that it can read.
+            if any(entry[0] == _TIMESTAMP_TYPE and entry[1] != "LogAppendTime" for entry in entries):
+                raise RetailError(
+                    f"the topic {topic} has {_TIMESTAMP_TYPE}=CreateTime; set it to LogAppendTime (kafka-configs --alter), "
+                    "or name another topic"
+                )
+
+
+async def _offsets(settings: Settings, topics: tuple[str, ...]) -> dict[str, dict[int, tuple[int, int]]]:
+    from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
+
+    places = [TopicPartition(topic, number) for topic, number in await _partitions(settings, topics)]
+    async with AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed") as consumer:
+        consumer.assign(places)
+        consumer.pause(*places)  # or it would fetch records that nobody reads
+        first = await consumer.beginning_offsets(places)
+        last = await consumer.end_offsets(places)
+    reach: dict[str, dict[int, tuple[int, int]]] = {topic: {} for topic in topics}
+    for place in places:
+        reach[place.topic][place.partition] = (first[place], last[place])
+    return reach
+
+
+async def _partitions(settings: Settings, topics: tuple[str, ...]) -> list[tuple[str, int]]:
+    async with _admin(settings) as admin:
+        # Asking for all of them: a question about one that is not there may create it.
+        found = {entry["topic"]: entry["partitions"] for entry in await admin.describe_topics()}
+    absent = [topic for topic in topics if topic not in found]
+    if absent:
+        raise RetailError(
+            f"Kafka has no topic {', '.join(absent)}; start the platform once (`retail kafka start` or `retail dev`), "
+            "or have it created"
+        )
+    return sorted((topic, entry["partition"]) for topic in topics for entry in found[topic])
+
+
+# --- Asking -----------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415
+
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+def _ask(settings: Settings, question: Coroutine[Any, Any, _T], timeout_seconds: float) -> _T:
+    """Run the question to its end; whatever the client throws when the cluster is not there becomes one clear line."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    async def limited() -> _T:
+        async with asyncio.timeout(timeout_seconds):
+            return await question
+
+    try:
+        with _silent():
+            return asyncio.run(limited())
+    except (KafkaError, TimeoutError, OSError) as error:
+        raise RetailError(_unreachable(settings, str(error) or type(error).__name__)) from error
+
+
+def _unreachable(settings: Settings, said: str) -> str:
+    if settings.embedded_kafka:
+        mend = "start the embedded broker with `retail kafka start`, or set KAFKA_BOOTSTRAP_SERVERS"
+    elif settings.kafka_security_protocol.startswith("SASL"):
+        # A refused password looks like a broker that is not there.
+        mend = "check KAFKA_BOOTSTRAP_SERVERS, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+    else:
+        mend = "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
+    return f"no Kafka broker answers at {settings.bootstrap_servers} ({said}); {mend}"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep aiokafka from logging every failed attempt: the caller gets the one error that matters."""
+    logger = logging.getLogger("aiokafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
