@@ -1,4 +1,4 @@
-"""How this platform's clients reach Kafka, and the few questions it asks a cluster: is it there, how far do topics reach.
+"""How clients reach Kafka, and the few questions the platform asks a cluster: is it there, how far do topics reach.
 
 Producing and consuming belong to ``producer/``, ``ingest/`` and their like; running a broker belongs to ``embedded/``.
 """
@@ -168,11 +168,11 @@ async def _require_append_time(admin: AIOKafkaAdminClient, topics: list[str]) ->
     wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {_TIMESTAMP_TYPE: ""}) for topic in topics]
     for response in await admin.describe_configs(wanted):
         for _code, _message, _type, topic, entries in response.resources:
-            # No entries: this user may not look. The stream will still refuse nothing that it can read.
+            # No entries: this user may read the topic but not look at its configuration.
             if any(entry[0] == _TIMESTAMP_TYPE and entry[1] != "LogAppendTime" for entry in entries):
                 raise RetailError(
-                    f"the topic {topic} has {_TIMESTAMP_TYPE}=CreateTime; set it to LogAppendTime (kafka-configs --alter), "
-                    "or name another topic"
+                    f"the topic {topic} has {_TIMESTAMP_TYPE}=CreateTime; set it to LogAppendTime "
+                    "(kafka-configs --alter), or name another topic"
                 )
 
 

@@ -130,8 +130,8 @@ class EmbeddedBroker:
         say = on_progress or (lambda _: None)
         if not self.settings.embedded_kafka:
             raise RetailError(
-                f"KAFKA_BOOTSTRAP_SERVERS={self.settings.kafka_bootstrap_servers} is set, so that cluster is used and no "
-                "broker is started; unset it for the embedded one"
+                f"KAFKA_BOOTSTRAP_SERVERS={self.settings.kafka_bootstrap_servers} is set, so that cluster is used and "
+                "no broker is started; unset it for the embedded one"
             )
         deadline = time.monotonic() + _START_SECONDS
         while (lock := self._try_lock()) is None:
@@ -331,21 +331,21 @@ class EmbeddedBroker:
         complaints = [line for line in said.splitlines() if "ERROR" in line or "FATAL" in line or "Exception" in line]
         last = complaints[-1][:300] if complaints else f"exit code {code}"
         return RetailError(
-            f"the broker cannot use {self._data} ({last}); move that folder away (its events are in the lake once ingested) "
+            f"the broker cannot use {self._data} ({last}); move that folder away (what was ingested is in the lake), "
             f"or run `retail reset`; its log is {self._log}"
         )
 
     def _port_taken(self, port: int) -> SettingsError:
         return SettingsError(
-            f"port {port} of 127.0.0.1 is taken by another program; set KAFKA_EMBEDDED_PORT to a free port (the one after "
-            "it must be free too)"
+            f"port {port} of 127.0.0.1 is taken by another program; set KAFKA_EMBEDDED_PORT to a free port "
+            "(the one after it must be free too)"
         )
 
     def _unwritable(self, error: OSError) -> RetailError:
         if error.errno == errno.ENOSPC:
             return RetailError(
-                f"the disk is full: the broker needs {_LEAST_FREE_BYTES // 1024**2} MB where {self._dir} is; make room, "
-                "or set RETAIL_HOME elsewhere"
+                f"the disk is full: the broker needs {_LEAST_FREE_BYTES // 1024**2} MB where {self._dir} is; "
+                "make room, or set RETAIL_HOME elsewhere"
             )
         return RetailError(
             f"cannot write to {error.filename or self._dir} ({error.strerror}); set RETAIL_HOME elsewhere"
