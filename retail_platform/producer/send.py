@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.codec import has_lz4
@@ -23,7 +24,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.errors import RetailError
-from retail_platform.kafka import client_options
+from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options
 from retail_platform.producer.message import Message
 from retail_platform.settings import Settings
 
@@ -31,8 +32,7 @@ from retail_platform.settings import Settings
 DELIVERY_TIMEOUT = 120.0
 
 _BATCH_BYTES = 256 * 1024
-_MESSAGE_BYTES = 1024 * 1024
-_RECORD_OVERHEAD_BYTES = 128
+_OVERHEAD_BYTES = 4096
 _CONNECT_TIMEOUT = 15.0
 _TOPIC_TIMEOUT = 5.0
 _LOOK_EVERY = 1.0
@@ -100,7 +100,7 @@ def _pace(rate: float | None, speed: float | None) -> Callable[[int, Message], f
 class _Open:
     """The batch that is being filled for one partition."""
 
-    builder: object
+    builder: Any
     messages: list[Message] = field(default_factory=list)
 
 
@@ -122,7 +122,7 @@ class _Sending:
         self._partitioner = DefaultPartitioner()
         self._partitions: dict[str, list[int]] = {}
         self._open: dict[tuple[str, int], _Open] = {}
-        self._in_flight: set[asyncio.Future[object]] = set()
+        self._in_flight: set[asyncio.Future[Any]] = set()
         self._sent = 0
         self._failed = 0
         self._labels: Counter[str] = Counter()
@@ -186,7 +186,7 @@ class _Sending:
                 await self._add(message)
             else:
                 self._failed += 1
-                self._refused["MessageSizeTooLarge: over 1 MiB"] += 1
+                self._refused[f"MessageSizeTooLarge: over {MAX_MESSAGE_BYTES} bytes"] += 1
 
     async def _pause(self, seconds: float) -> None:
         """Wait until due, at least a tick so that a fast pace goes in small batches; Ctrl-C ends the wait."""
@@ -239,7 +239,7 @@ class _Sending:
         future.add_done_callback(lambda done: self._answered(done, partition, batch.messages))
         await asyncio.sleep(0)  # let the sender and the answers run between batches
 
-    def _answered(self, future: asyncio.Future[object], partition: int, messages: list[Message]) -> None:
+    def _answered(self, future: asyncio.Future[Any], partition: int, messages: list[Message]) -> None:
         self._in_flight.discard(future)
         if future.cancelled():
             return
@@ -251,19 +251,19 @@ class _Sending:
             return
         self._acknowledged += len(messages)
         self._labels.update(message.label for message in messages)
+        try:
+            self._tell(partition, future.result().offset, messages)
+        except Exception as broken:  # noqa: BLE001  the event loop would swallow it; _check raises it
+            self._hook_error = broken
+
+    def _tell(self, partition: int, base: int, messages: list[Message]) -> None:
+        """Call the callbacks about an acknowledged batch whose first offset is ``base``, -1 when unknown."""
         if self._on_acknowledged is not None:
-            base = future.result().offset  # type: ignore[attr-defined]
-            self._tell(self._on_acknowledged, messages, partition, base)
+            for number, message in enumerate(messages):
+                self._on_acknowledged(message, partition, base + number if base >= 0 else -1)
         if self._on_progress is not None and self._last_answer - self._last_progress > _PROGRESS_EVERY:
             self._last_progress = self._last_answer
             self._on_progress(self._acknowledged)
-
-    def _tell(self, hook: Acknowledged, messages: list[Message], partition: int, base: int) -> None:
-        try:
-            for number, message in enumerate(messages):
-                hook(message, partition, base + number if base >= 0 else -1)
-        except Exception as error:  # noqa: BLE001  a callback's error would be lost in the event loop
-            self._hook_error = error
 
     async def _drain(self) -> None:
         while self._in_flight:
@@ -298,15 +298,15 @@ class _Sending:
 
 
 def _fits(message: Message) -> bool:
-    """Whether Kafka's default limit lets the message in: a batch that the broker refuses breaks the ones behind it."""
-    size = len(message.key) + len(message.value or b"") + len(message.schema) + _RECORD_OVERHEAD_BYTES
-    return size <= _MESSAGE_BYTES
+    """Whether the topics take a message of that size: a batch that the broker refuses breaks the ones behind it."""
+    size = len(message.key) + len(message.value or b"") + len(message.schema)
+    return size + _OVERHEAD_BYTES <= MAX_MESSAGE_BYTES
 
 
 def _append(batch: _Open, message: Message) -> bool:
     """Add the message to the batch; false when the batch is full."""
     headers = [("schema", message.schema.encode())]
-    added = batch.builder.append(timestamp=None, key=message.key, value=message.value, headers=headers)  # type: ignore[attr-defined]
+    added = batch.builder.append(timestamp=None, key=message.key, value=message.value, headers=headers)
     if added is None:
         return False
     batch.messages.append(message)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from retail_platform.embedded.broker import EmbeddedBroker
-from retail_platform.kafka import client_options, ensure_topics
+from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options, ensure_topics
 
 from retail_platform.contracts import INVENTORY, TRANSACTIONS
 from retail_platform.errors import RetailError
@@ -133,9 +133,9 @@ def test_a_speed_follows_the_messages_own_clock(broker: Settings) -> None:
 
 
 def test_a_message_too_large_for_kafka_is_counted_and_the_others_are_sent(broker: Settings) -> None:
-    largest = 1024 * 1024 - 256
+    largest = MAX_MESSAGE_BYTES - 5000
     settings = fresh(broker, "send-too-large")
-    sizes = [10, largest, largest + 500, 20, 30]
+    sizes = [10, largest, largest + 1000, 20, 30]
     report = send(settings, [message(1, os.urandom(size)) for size in sizes])
     assert (report.sent, report.acknowledged, report.failed) == (5, 4, 1)
     assert "MessageSizeTooLarge" in report.refused[0]

@@ -29,8 +29,7 @@ Purchase = tuple[float, Store, Event]
 
 def kinds(retailer: Retailer) -> tuple[str, ...]:
     """The patterns that this retailer's stores allow."""
-    far = any(kilometres(retailer.stores[0], other) > _FAR_KM for other in retailer.stores)
-    return tuple(kind for kind in _PATTERNS if kind != "impossible_travel" or far)
+    return tuple(kind for kind in _PATTERNS if kind != "impossible_travel" or _far_from(retailer.stores[0], retailer))
 
 
 def mean_events(names: tuple[str, ...]) -> float:
@@ -95,9 +94,8 @@ def _velocity(retailer: Retailer, books: Books, milliseconds: int) -> list[Purch
 def _impossible_travel(retailer: Retailer, books: Books, milliseconds: int) -> list[Purchase]:
     random = books.random
     customer = random.choice(retailer.customers.everyone)
-    far = max(retailer.stores, key=lambda store: kilometres(customer.home, store) * random.random())
-    if kilometres(customer.home, far) <= _FAR_KM:
-        far = max(retailer.stores, key=lambda store: kilometres(customer.home, store))
+    near = customer.home if _far_from(customer.home, retailer) else retailer.stores[0]
+    far = random.choice(_far_from(near, retailer))
     payment: Event = {"method": "card", "card_token": customer.card}
     return [
         (
@@ -105,8 +103,12 @@ def _impossible_travel(retailer: Retailer, books: Books, milliseconds: int) -> l
             store,
             receipt(books, store, store, customer, payment, basket(retailer, books, store.currency, milliseconds)),
         )
-        for share, store in ((0.0, customer.home), (random.uniform(0.2, 1.0), far))
+        for share, store in ((0.0, near), (random.uniform(0.2, 1.0), far))
     ]
+
+
+def _far_from(store: Store, retailer: Retailer) -> list[Store]:
+    return [other for other in retailer.stores if kilometres(store, other) > _FAR_KM]
 
 
 def _unusual_amount(retailer: Retailer, books: Books, _: int) -> list[Purchase]:
