@@ -1,0 +1,46 @@
+# The front doors. All that is needed is make and a python3 of 3.11 to 3.13; `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv/bin
+ARGS ?=
+
+# Without bytecode every start would compile the libraries again: two to three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ready demo dev test lint bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Bring all that is needed: .venv, packages, jars; once, then nothing is downloaded
+	@$(PYTHON) retail_platform/embedded/bootstrap.py
+
+ready:
+	@$(PYTHON) retail_platform/embedded/bootstrap.py --quiet
+
+demo: ready ## The main job on real data: Kafka, stream, lake, warehouse, dbt, checks, KPI file
+	@$(VENV)/retail demo $(ARGS)
+
+dev: ready ## The platform with Dagster's UI, until Ctrl-C
+	@$(VENV)/retail dev $(ARGS)
+
+test: ready ## Run the tests, on a real broker and a real Spark (ARGS="-k broker" runs some)
+	@$(VENV)/pytest $(ARGS)
+
+lint: ready ## Check style, format, types and the direction of the imports
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+bench: ready ## Measure this machine; the result file names it and the versions
+	@$(VENV)/retail bench $(ARGS)
+
+lock: ready ## Write requirements.lock again from pyproject.toml (needs the network)
+	@$(VENV)/uv pip compile pyproject.toml --group dev --group setup --universal --python-version 3.11 \
+		--generate-hashes --no-header --output-file requirements.lock
+
+clean: ## Remove .venv and the tools' caches; data stays (`retail reset` removes that)
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf dbt_project/target dbt_project/logs
