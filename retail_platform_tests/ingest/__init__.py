@@ -1,0 +1,1 @@
+"""Tests of the ingest: real Kafka, real Spark, real Delta."""
