@@ -93,7 +93,7 @@ def replay(
     invoices = online_retail.read(path)
     events = online_retail.messages(invoices)
     _say_broken(path, invoices)
-    report = _send(get_settings(), events, len(events), f"replaying {path.name}", speed=pace)
+    report = send_events(get_settings(), events, len(events), f"replaying {path.name}", speed=pace)
     if as_json:
         broken = [{"line": line, "reason": reason} for line, reason in invoices.broken]
         out.print_json(json.dumps(dataclasses.asdict(report) | {"rows": invoices.rows, "broken_rows": broken}))
@@ -157,7 +157,9 @@ def simulate(
     if plan.live and pace != 1:
         raise typer.BadParameter("live events come at --speed 1; use max for the time up to now, or give --start DATE")
     with _truth_file(truth) as on_acknowledged:
-        report = _send(settings, messages(plan), plan.count, "simulating", speed=pace, on_acknowledged=on_acknowledged)
+        report = send_events(
+            settings, messages(plan), plan.count, "simulating", speed=pace, on_acknowledged=on_acknowledged
+        )
     if as_json:
         out.print_json(json.dumps(dataclasses.asdict(report) | {"seed": seed, "start": plan.start.isoformat()}))
     else:
@@ -213,7 +215,7 @@ def _moment(text: str, zone: ZoneInfo) -> dt.datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
-def _send(
+def send_events(
     settings: Settings,
     messages: Iterable[Message],
     total: int,
@@ -222,6 +224,13 @@ def _send(
     speed: float | None,
     on_acknowledged: Callable[[Message, int, int], None] | None = None,
 ) -> SendReport:
+    """Create the topics where needed and send the messages, under a progress bar on standard error.
+
+    ``total`` is their expected number, ``speed`` how many times real time, ``None`` as fast as they go.
+
+    Raises:
+        RetailError: Kafka does not answer, or stopped answering.
+    """
     from retail_platform.kafka import ensure_topics
     from retail_platform.producer.send import send
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from retail_platform.embedded.broker import EmbeddedBroker
-from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options, ensure_topics
 
 from retail_platform.contracts import INVENTORY, TRANSACTIONS
+from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.errors import RetailError
+from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options, ensure_topics
 from retail_platform.producer.message import Message
 from retail_platform.producer.send import send
 from retail_platform.settings import Settings, load_settings
