@@ -16,7 +16,6 @@ from retail_platform.producer.simulator.plan import Plan
 _OVERTAKEN_BY = (2, 50)
 _NEAR = (1, 20)
 _FAR = (1_000, 20_000)
-_CONTRACTS = {contract.topic: contract for contract in (TRANSACTIONS, INVENTORY)}
 
 Break = Callable[[dict[str, Any], bytes, Random], bytes | None]
 
