@@ -33,7 +33,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     retail_home: Path = Field(
-        Path(".retail"), description="State: Kafka's data, the lake, checkpoints, the warehouse file, Dagster's history."
+        Path(".retail"),
+        description="State: Kafka's data, the lake, checkpoints, the warehouse file, Dagster's history.",
     )
     retail_outputs: Path = Field(Path("outputs"), description="Results: the KPI CSV and the published marts.")
 
@@ -50,7 +51,9 @@ class Settings(BaseSettings):
     kafka_sasl_username: str | None = Field(None, description="SASL user.")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
     kafka_ssl_ca_file: Path | None = Field(None, description="PEM file of the authorities that sign the brokers.")
-    kafka_embedded_port: Port = Field(19092, description="Loopback port of the embedded broker; the next one is its controller's.")
+    kafka_embedded_port: Port = Field(
+        19092, description="Loopback port of the embedded broker; the next one is its controller's."
+    )
 
     warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the marts are built.")
     business_timezone: str = Field("UTC", description="IANA zone in which a day begins and ends.")
@@ -58,10 +61,10 @@ class Settings(BaseSettings):
 
     spark_master: str = Field("local[*]", description="Spark master URL.")
     spark_driver_memory: str = Field("1500m", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
-    ingest_max_offsets_per_batch: int = Field(
-        50_000, ge=100, description="Most Kafka records one micro-batch takes."
+    ingest_max_offsets_per_batch: int = Field(50_000, ge=100, description="Most Kafka records one micro-batch takes.")
+    ingest_trigger_seconds: float = Field(
+        1.0, ge=0.1, le=60, description="How often the continuous stream looks for records."
     )
-    ingest_trigger_seconds: float = Field(1.0, ge=0.1, le=60, description="How often the continuous stream looks for records.")
     ingest_dedupe_horizon_minutes: int = Field(
         60, ge=10, description="How long the stream remembers event_ids; older twins are looked up in silver."
     )
@@ -126,7 +129,9 @@ class Settings(BaseSettings):
         if self.kafka_security_protocol.startswith("SASL"):
             for name in ("kafka_sasl_username", "kafka_sasl_password"):
                 if getattr(self, name) is None:
-                    raise ValueError(f"{name.upper()} is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it")
+                    raise ValueError(
+                        f"{name.upper()} is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it"
+                    )
         if self.warehouse == "snowflake":
             raise ValueError("WAREHOUSE=snowflake is not in this version yet; use WAREHOUSE=duckdb")
         if self.s3_bucket is not None:
@@ -148,9 +153,7 @@ class Settings(BaseSettings):
     @property
     def topics(self) -> tuple[TopicContract, ...]:
         """The contracts, the transactions one under the name that ``KAFKA_TOPIC`` gives it."""
-        return tuple(
-            contract.named(self.kafka_topic) if contract is TRANSACTIONS else contract for contract in TOPICS
-        )
+        return tuple(contract.named(self.kafka_topic) if contract is TRANSACTIONS else contract for contract in TOPICS)
 
     @property
     def kafka_dir(self) -> Path:

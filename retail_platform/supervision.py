@@ -59,7 +59,13 @@ class GiveUp:
 Decision = Launch | Wait | End | GiveUp
 
 
-def decide(stream: str, runs: Sequence[StreamRun], heartbeat_age: dt.timedelta | None, stale_after: dt.timedelta, now: dt.datetime) -> Decision:
+def decide(
+    stream: str,
+    runs: Sequence[StreamRun],
+    heartbeat_age: dt.timedelta | None,
+    stale_after: dt.timedelta,
+    now: dt.datetime,
+) -> Decision:
     """What to do about ``stream``, given its runs (newest first) and the age of a heartbeat that should be beating."""
     alive = next((run for run in runs if run.state == "alive"), None)
     if alive is not None:

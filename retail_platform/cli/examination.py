@@ -68,7 +68,10 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free
     good = free >= _LEAST_FREE_BYTES
     yield Finding(
-        good, "disk", f"{free / 1024**3:.1f} GiB free at {place}", "" if good else "make room, or set RETAIL_HOME elsewhere"
+        good,
+        "disk",
+        f"{free / 1024**3:.1f} GiB free at {place}",
+        "" if good else "make room, or set RETAIL_HOME elsewhere",
     )
 
 
@@ -94,7 +97,9 @@ def _stream(settings: Settings) -> Iterator[Finding]:
     elif beat.state == "failed":
         yield Finding(False, "stream", f"failed: {beat.error}", "mend the cause, then `retail stream drain`")
     elif beat.stale:
-        yield Finding(False, "stream", f"silent for {beat.age_seconds:.0f} s", "`retail stream stop`, then start it again")
+        yield Finding(
+            False, "stream", f"silent for {beat.age_seconds:.0f} s", "`retail stream stop`, then start it again"
+        )
     elif owner is None and beat.state in ("starting", "running"):
         yield Finding(False, "stream", "was killed", "`retail stream drain`: it goes on where it was, nothing is lost")
     else:
@@ -109,7 +114,11 @@ def _lake(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, "lake", "empty")
         return
     for entry in balance(settings):
-        mend = "" if entry.difference == 0 else "materialize the silver days again in Dagster: they are derived from bronze"
+        mend = (
+            ""
+            if entry.difference == 0
+            else "materialize the silver days again in Dagster: they are derived from bronze"
+        )
         text = f"bronze {entry.bronze:,} = silver {entry.silver:,} + quarantine {entry.quarantine:,} + duplicates"
         yield Finding(entry.difference == 0, entry.topic, f"{text} {entry.duplicates:,} {entry.difference:+,}", mend)
 
@@ -120,7 +129,9 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
     if not settings.warehouse_path.exists():
         yield Finding(True, "warehouse", "empty")
         return
-    loads = open_warehouse(settings).query("select count(*) as n, max(business_date) as last from raw.loads").to_pylist()
+    loads = (
+        open_warehouse(settings).query("select count(*) as n, max(business_date) as last from raw.loads").to_pylist()
+    )
     yield Finding(True, "warehouse", f"{loads[0]['n']:,} loads, the last day {loads[0]['last']}")
 
 

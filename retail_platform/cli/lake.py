@@ -45,7 +45,9 @@ def tables(as_json: Json = False) -> None:
 
 
 @lake.command()
-def history(name: Name, limit: Annotated[int, typer.Option(min=1, help="Newest versions to show.")] = 20, as_json: Json = False) -> None:
+def history(
+    name: Name, limit: Annotated[int, typer.Option(min=1, help="Newest versions to show.")] = 20, as_json: Json = False
+) -> None:
     """The versions of a table, newest first: when, what was done, rows written, by which batch."""
     from retail_platform.lakehouse.history import versions
 
@@ -98,4 +100,3 @@ def _print(records: list[dict[str, Any]], *, as_json: bool) -> None:
     for record in records:
         shown.add_row(*("" if value is None else escape(str(value)) for value in record.values()))
     out.print(shown)
-

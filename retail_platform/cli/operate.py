@@ -41,7 +41,9 @@ def dev(port: Annotated[int, typer.Option(min=1024, max=65535, help="Port of the
         ensure_topics(settings)
         home = prepare_dagster_home(settings)
         dbt_manifest(settings)
-        err.print(f"Dagster's UI: [bold]http://127.0.0.1:{port}[/]   (Ctrl-C stops everything; state is in {settings.retail_home})")
+        err.print(
+            f"Dagster's UI: [bold]http://127.0.0.1:{port}[/]   (Ctrl-C stops everything; state is in {settings.retail_home})"
+        )
         code = _dagster_dev(settings, str(home), port)
     finally:
         _stop_stream(settings)

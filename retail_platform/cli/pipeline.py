@@ -32,8 +32,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 @app.command(rich_help_panel=_PANEL)
 def run(
     from_: Annotated[dt.datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First business date.")],
-    to: Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last one; --from when left out.")] = None,
-    no_drain: Annotated[bool, typer.Option("--no-drain", help="Take silver as it is; do not drain Kafka first.")] = False,
+    to: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last one; --from when left out.")
+    ] = None,
+    no_drain: Annotated[
+        bool, typer.Option("--no-drain", help="Take silver as it is; do not drain Kafka first.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Drain the stream, then load, dbt, checks and CSV for these days, through Dagster, without the UI.

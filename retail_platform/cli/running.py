@@ -57,7 +57,9 @@ def lake_checks(settings: Settings) -> RunOutcome:
 
 def checks_table(checks: tuple[CheckOutcome, ...]) -> Table:
     """Every check with its answer; the failed ones first."""
-    table = Table(title=f"Checks: {sum(check.passed for check in checks)} of {len(checks)} passed", title_justify="left")
+    table = Table(
+        title=f"Checks: {sum(check.passed for check in checks)} of {len(checks)} passed", title_justify="left"
+    )
     for name in ("asset", "check", "", "said"):
         table.add_column(name)
     for check in sorted(checks, key=lambda check: (check.passed, check.asset, check.name)):
@@ -109,14 +111,21 @@ def _stream_line(settings: Settings, began: dt.datetime) -> str:
         return "starting Spark"
     if not beat.queries:
         return "opening the tables"
-    return " · ".join(f"{query.name.split('/')[-1]} {query.rows:,} ({query.rows_per_second:,.0f}/s)" for query in beat.queries)
+    return " · ".join(
+        f"{query.name.split('/')[-1]} {query.rows:,} ({query.rows_per_second:,.0f}/s)" for query in beat.queries
+    )
 
 
 @contextlib.contextmanager
 def _told(what: str, line: Callable[[], str]) -> Iterator[None]:
     """Show ``what``, how long it has taken, and what ``line()`` says now, until the work is done."""
     done = threading.Event()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("[dim]{task.fields[line]}"))
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[line]}"),
+    )
     with Progress(*columns, console=err, transient=False) as progress:
         task = progress.add_task(what, total=1, line="")
 

@@ -42,7 +42,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
     settings = get_settings()
     beat, owner = read_heartbeat(settings), holder(settings)
     if beat is None:
-        raise RetailError("no stream ever ran here; start one with `retail dev`, or drain once with `retail stream drain`")
+        raise RetailError(
+            "no stream ever ran here; start one with `retail dev`, or drain once with `retail stream drain`"
+        )
     state = beat.state
     if state in ("starting", "running", "stopping") and owner is None:
         state = "dead"

@@ -35,9 +35,7 @@ INVENTORY = TopicContract(
         ),
         Field("reference", Text(200), "Delivery note, transfer or invoice it belongs to.", required=False),
     ),
-    rules=(
-        Rule("range:quantity", "{movement} = 'count' and {quantity} < 0", "A count is not negative."),
-    ),
+    rules=(Rule("range:quantity", "{movement} = 'count' and {quantity} < 0", "A count is not negative."),),
     silver_name="inventory_movements",
     silver_grain="one valid stock movement",
     silver_description="Every valid stock movement exactly once: with the sales, what the stock levels are made of.",

@@ -42,9 +42,7 @@ HEADERS = ColumnType("array<struct<key:string,value:binary>>", "struct(key varch
 
 def decimal(precision: int, scale: int) -> ColumnType:
     """Exact decimal of ``precision`` digits, ``scale`` of them after the point."""
-    return ColumnType(
-        f"decimal({precision},{scale})", f"decimal({precision},{scale})", f"number({precision},{scale})"
-    )
+    return ColumnType(f"decimal({precision},{scale})", f"decimal({precision},{scale})", f"number({precision},{scale})")
 
 
 #: Money per line: DESIGN fixes decimal(18,4), never a float.

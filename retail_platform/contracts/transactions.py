@@ -49,7 +49,10 @@ TRANSACTIONS = TopicContract(
                 (
                     Field("method", Enumeration(("card", "cash", "wallet", "gift_card")), "How the customer paid."),
                     Field(
-                        "card_token", Text(100), "Token of the card; never the card's number.", required=False,
+                        "card_token",
+                        Text(100),
+                        "Token of the card; never the card's number.",
+                        required=False,
                         column="card_token",
                     ),
                 )
@@ -62,12 +65,8 @@ TRANSACTIONS = TopicContract(
                 (
                     Field("country", Text(100), "Country of the sale.", column="country"),
                     Field("region", Text(100), "Sales region within the company.", required=False, column="region"),
-                    Field(
-                        "latitude", Degrees(-90, 90), "Latitude in degrees.", required=False, column="latitude"
-                    ),
-                    Field(
-                        "longitude", Degrees(-180, 180), "Longitude in degrees.", required=False, column="longitude"
-                    ),
+                    Field("latitude", Degrees(-90, 90), "Latitude in degrees.", required=False, column="latitude"),
+                    Field("longitude", Degrees(-180, 180), "Longitude in degrees.", required=False, column="longitude"),
                 )
             ),
             "Where the sale happened.",
@@ -82,7 +81,9 @@ TRANSACTIONS = TopicContract(
                     Field("category", Text(100), "Merchandise category.", required=False),
                     Field("quantity", Integer(1, 10_000_000), "Units sold or returned; always positive."),
                     Field("unit_price", Amount("0", "100000000"), "Price of one unit in the event's currency."),
-                    Field("discount", Amount("0", "100000000000"), "Taken off the line's amount, in the event's currency."),
+                    Field(
+                        "discount", Amount("0", "100000000000"), "Taken off the line's amount, in the event's currency."
+                    ),
                 ),
                 minimum=1,
                 maximum=1000,

@@ -116,7 +116,11 @@ def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition
             requests.append(
                 dg.RunRequest(
                     run_key=f"late:{first}:{last}:{'-'.join(days)}"[:1000],
-                    tags={RANGE_START: first.isoformat(), RANGE_END: last.isoformat(), "retail/reason": "late arrivals"},
+                    tags={
+                        RANGE_START: first.isoformat(),
+                        RANGE_END: last.isoformat(),
+                        "retail/reason": "late arrivals",
+                    },
                 )
             )
         return dg.SensorResult(run_requests=requests)

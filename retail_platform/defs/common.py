@@ -62,9 +62,7 @@ def dates_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) 
 
 def per_date(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> dg.TableMetadataValue:
     """A table for the UI: one record a business date (a range run records no partition, so the dates stand here)."""
-    records = [
-        dg.TableRecord({name: _shown(value) for name, value in zip(names, row, strict=True)}) for row in rows
-    ]
+    records = [dg.TableRecord({name: _shown(value) for name, value in zip(names, row, strict=True)}) for row in rows]
     columns = [dg.TableColumn(name, "string") for name in names]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))
 

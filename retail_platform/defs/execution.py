@@ -76,7 +76,11 @@ def run_job(
         result.success,
         seconds,
         dict(sorted(steps.items(), key=lambda step: -step[1])),
-        tuple(_check(event) for event in result.all_events if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION),
+        tuple(
+            _check(event)
+            for event in result.all_events
+            if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ),
         tuple(_failure(event) for event in result.all_events if event.is_step_failure),
     )
 

@@ -1,20 +1,12 @@
 """What people take away: the daily KPI file, the marts as files, and the proof that they are right."""
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from retail_platform.contracts import INGEST_BATCHES, TRANSACTIONS
 from retail_platform.defs.common import WAREHOUSE_POOL, daily_partitions, dates_of, one_line_failures, per_date
-from retail_platform.lakehouse.manifest import manifest
 from retail_platform.settings import Settings
-from retail_platform.warehouse.dbt import FX_RATES, MARTS
-
-if TYPE_CHECKING:
-    from retail_platform.warehouse.kpi_file import DailyKpi
-    from retail_platform.warehouse.protocol import Warehouse
+from retail_platform.warehouse.dbt import MARTS
 
 KPI_KEY = dg.AssetKey(["kpi", "aggregates_daily"])
 _DAILY = dg.AssetKey(["marts", "agg_daily_kpis"])
@@ -118,35 +110,15 @@ def _tie_out(settings: Settings) -> dg.AssetChecksDefinition:
     )
     def ties_out_with_silver(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         from retail_platform.warehouse.factory import open_warehouse
-        from retail_platform.warehouse.kpi_file import daily_kpis
-        from retail_platform.warehouse.tie_out import differences
+        from retail_platform.warehouse.tie_out import tie_out
 
         dates = dates_of(context)
-        warehouse = open_warehouse(settings)
         with one_line_failures():
-            expected = _recomputed(settings, warehouse, dates)
-            found = differences(daily_kpis(warehouse, dates), expected)
+            found = tie_out(open_warehouse(settings), settings, dates)
         return dg.AssetCheckResult(
             passed=not found,
             description=found[0] if found else None,
-            metadata={"dates": len(dates), "recomputed": len(expected), "differences": found},
+            metadata={"dates": len(dates), "differences": found},
         )
 
     return ties_out_with_silver
-
-
-def _recomputed(settings: Settings, warehouse: "Warehouse", dates: Sequence[dt.date]) -> "list[DailyKpi]":
-    """The KPIs from the very versions of silver and of the ledger that the warehouse was loaded from."""
-    from retail_platform.warehouse.tie_out import recompute
-
-    lines = warehouse.loaded_versions(TRANSACTIONS.silver_table, dates)
-    batches = warehouse.loaded_versions(INGEST_BATCHES, dates)
-    found: "list[DailyKpi]" = []
-    for silver_version, ledger_version in sorted({(lines[date], batches[date]) for date in lines if date in batches}):
-        here = [date for date in lines if (lines[date], batches.get(date)) == (silver_version, ledger_version)]
-        found += recompute(
-            manifest(settings, TRANSACTIONS.silver_table, here, silver_version),
-            manifest(settings, INGEST_BATCHES, version=ledger_version),
-            FX_RATES,
-        )
-    return found

@@ -41,7 +41,7 @@ class SparkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from retail_platform.ingest.spark_config import spark_config
 
         prepare_environment(settings)
-        spark: "SparkSession" = LazyPySparkResource(spark_config=spark_config(settings)).spark_session
+        spark: SparkSession = LazyPySparkResource(spark_config=spark_config(settings)).spark_session
         try:
             yield spark
         finally:
@@ -86,9 +86,7 @@ def _silver(settings: Settings, contract: TopicContract) -> dg.AssetsDefinition:
 
 def _minute_sales(settings: Settings) -> dg.AssetsDefinition:
     partitions = daily_partitions(settings)
-    spec = table_spec(
-        SALES_BY_MINUTE, [list(TRANSACTIONS.silver_table.asset_key)], _KINDS, partitions_def=partitions
-    )
+    spec = table_spec(SALES_BY_MINUTE, [list(TRANSACTIONS.silver_table.asset_key)], _KINDS, partitions_def=partitions)
 
     @dg.multi_asset(
         name="silver_sales_by_minute",
@@ -210,9 +208,7 @@ def _quarantine_check(settings: Settings) -> dg.AssetChecksDefinition:
         with one_line_failures():
             found = quality.quarantine_rates(settings, _QUARANTINE_WINDOW)
         worst = max((entry.rate for entry in found), default=0.0)
-        severity = (
-            dg.AssetCheckSeverity.ERROR if worst > settings.quarantine_error_rate else dg.AssetCheckSeverity.WARN
-        )
+        severity = dg.AssetCheckSeverity.ERROR if worst > settings.quarantine_error_rate else dg.AssetCheckSeverity.WARN
         rows = [(entry.topic, entry.taken, entry.refused, f"{entry.rate:.2%}") for entry in found]
         return dg.AssetCheckResult(
             passed=worst <= settings.quarantine_warn_rate,

@@ -29,7 +29,9 @@ def build(settings: Settings) -> dg.Definitions:
                 asset_key=topic_key(contract),
                 metadata={
                     "records retained": sum(latest - earliest for earliest, latest in partitions.values()),
-                    "offsets": {str(number): {"earliest": first, "latest": last} for number, (first, last) in partitions.items()},
+                    "offsets": {
+                        str(number): {"earliest": first, "latest": last} for number, (first, last) in partitions.items()
+                    },
                 },
             )
 

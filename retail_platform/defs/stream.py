@@ -135,9 +135,7 @@ def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
                     return dg.SkipReason(f"the lake is being written by {other.owner} (process {other.pid})")
                 if not kafka.is_reachable(settings, timeout_seconds=5):
                     return dg.SkipReason(f"Kafka does not answer at {settings.bootstrap_servers}")
-                return dg.RunRequest(
-                    run_key=key, run_config={"ops": {_STREAM: {"config": {"mode": "continuous"}}}}
-                )
+                return dg.RunRequest(run_key=key, run_config={"ops": {_STREAM: {"config": {"mode": "continuous"}}}})
 
     return ingest_supervisor
 
@@ -199,7 +197,9 @@ def _touched(settings: Settings, batches: list[BatchEntry]) -> Iterator[dg.Asset
 
 def _lag(settings: Settings, batches: list[BatchEntry]) -> dg.AssetObservation:
     beat = read_heartbeat(settings)
-    queries = {query.name: {"lag": query.lag, "rows/s": query.rows_per_second} for query in beat.queries} if beat else {}
+    queries = (
+        {query.name: {"lag": query.lag, "rows/s": query.rows_per_second} for query in beat.queries} if beat else {}
+    )
     slowest = max((batch.committed_at - batch.started_at).total_seconds() for batch in batches)
     return dg.AssetObservation(
         list(BRONZE_EVENTS.asset_key),

@@ -43,9 +43,7 @@ def open_lake(spark: SparkSession, settings: Settings) -> Lake:
     return Lake(
         bronze=open_table(spark, root, BRONZE_EVENTS),
         quarantine=open_table(spark, root, QUARANTINE_EVENTS),
-        silver={
-            contract.silver_name: open_table(spark, root, contract.silver_table) for contract in settings.topics
-        },
+        silver={contract.silver_name: open_table(spark, root, contract.silver_table) for contract in settings.topics},
         minutes=open_table(spark, root, SALES_BY_MINUTE),
         ledger=Ledger(open_table(spark, root, INGEST_BATCHES)),
     )

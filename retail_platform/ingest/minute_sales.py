@@ -55,9 +55,9 @@ class MinuteSalesBatches:
         measures = [name for name in SALES_BY_MINUTE.column_names if name not in SALES_BY_MINUTE.key]
         changed = " or ".join(f"t.{column} is distinct from s.{column}" for column in measures)
         with self.minutes.maintenance() as table:
-            table.alias("t").merge(
-                again.alias("s"), f"t.business_date in ({pruned}) and {same}"
-            ).whenMatchedUpdateAll(changed).whenNotMatchedInsertAll().execute()
+            table.alias("t").merge(again.alias("s"), f"t.business_date in ({pruned}) and {same}").whenMatchedUpdateAll(
+                changed
+            ).whenNotMatchedInsertAll().execute()
 
 
 def _minute() -> F.Column:

@@ -86,16 +86,17 @@ def _derived(
     mine = (F.col("partition") == F.col("p")) & (F.col("offset") >= F.col("first")) & (F.col("offset") < F.col("past"))
     valid = validated(records.drop("query_id", "batch_id"), contract, calendar(settings)).where("reasons is null")
     once = first_delivery(valid).where(F.col("business_date").isin(list(dates)))
-    return silver_rows(
-        once.join(F.broadcast(batches), mine), contract, F.col("query_id"), F.col("batch_id")
-    )
+    return silver_rows(once.join(F.broadcast(batches), mine), contract, F.col("query_id"), F.col("batch_id"))
 
 
 def _taken(lake: Lake, contract: TopicContract) -> list[Taken]:
     """What each batch of the topic's silver query took."""
     silver = lake.silver_of(contract)
     rows = lake.ledger.table.read().where(F.col("query_name") == silver.table.path).collect()
-    finished = {query: max(row["batch_id"] for row in rows if row["query_id"] == query) for query in {r["query_id"] for r in rows}}
+    finished = {
+        query: max(row["batch_id"] for row in rows if row["query_id"] == query)
+        for query in {r["query_id"] for r in rows}
+    }
     for query, batch in silver.writers.items():
         if batch > finished.get(query, -1):
             raise RetailError(

@@ -26,7 +26,9 @@ _TAKEN = "taken"
 _VALID = "reasons is null"
 
 
-def first_deliveries(kafka: DataFrame, contract: TopicContract, calendar: BusinessCalendar, horizon: dt.timedelta) -> DataFrame:
+def first_deliveries(
+    kafka: DataFrame, contract: TopicContract, calendar: BusinessCalendar, horizon: dt.timedelta
+) -> DataFrame:
     """The stream of a topic's records, validated, without the twins that came within the horizon.
 
     Columns: those of :func:`~retail_platform.ingest.transforms.validated`, ``batch_time``, and ``late``: whether a twin

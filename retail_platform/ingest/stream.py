@@ -132,7 +132,9 @@ class Stream:
     def _run(self, handle: QueryHandle, rows: DataFrame, batches: BatchFunction, trigger_seconds: float = 0) -> None:
         self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", handle.name)
         writer = (
-            rows.writeStream.queryName(handle.name).option("checkpointLocation", handle.checkpoint).foreachBatch(batches)
+            rows.writeStream.queryName(handle.name)
+            .option("checkpointLocation", handle.checkpoint)
+            .foreachBatch(batches)
         )
         seconds = trigger_seconds or self.settings.ingest_trigger_seconds
         trigger: dict[str, Any] = (

@@ -135,8 +135,6 @@ def sales_by_minute(lines: DataFrame) -> DataFrame:
     return conform(summed.withColumn("minute", F.col("w.start")), SALES_BY_MINUTE)
 
 
-
-
 def _ingest_date() -> Column:
     return F.to_date("append_time").alias("ingest_date")
 

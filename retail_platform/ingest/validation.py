@@ -68,7 +68,11 @@ def is_clean(contract: TopicContract) -> Column:
         "endswith(rtrim(cast(value as string)), '}')",
         "is_valid_utf8(cast(value as string))",
         *(_clean(leaf.type, f"e.{leaf.path}", required=leaf.required) for leaf in contract.header_leaves),
-        *(f"not ({_broken(rule.violated, contract.header_leaves, 'e.')})" for rule in contract.rules if not rule.per_line),
+        *(
+            f"not ({_broken(rule.violated, contract.header_leaves, 'e.')})"
+            for rule in contract.rules
+            if not rule.per_line
+        ),
         f"{typed(Instant(), 'e.' + contract.event_time)} <= append_time + interval {MAX_CLOCK_AHEAD_SECONDS} seconds",
         f"{_business_date(contract)} >= start_date",
     ]
@@ -104,7 +108,7 @@ def reasons(contract: TopicContract) -> Column:
           or not endswith(rtrim(cast(value as string)), '}}') then array('malformed_json')
         else array_compact(array({", ".join(applying)})) end"""
     unread = "parsed._corrupt is not null or coalesce(size(parsed.e), 0) <> 1"
-    read = "if(length(value) <= {}, try_parse_json(cast(value as string)), null)".format(contract.max_bytes)
+    read = f"if(length(value) <= {contract.max_bytes}, try_parse_json(cast(value as string)), null)"
     found_out = f"get(transform(if(clean, slice(array({read}), 1, 0), array({read})), document -> {verdict}), 0)"
     return F.expr(
         f"get(transform(if(clean, cast(array() as array<array<string>>), array({found_out})), "
@@ -256,7 +260,10 @@ def _leaf_reasons(leaf: Leaf, node: str) -> Iterator[tuple[str, str]]:
     match leaf.type:
         case Text(max_length=limit):
             yield f"type:{leaf.path}", f"{there} and {nested}"
-            yield f"range:{leaf.path}", f"{there} and not {nested} and (length({text}) > {limit} or {text} rlike '^\\\\s*$')"
+            yield (
+                f"range:{leaf.path}",
+                f"{there} and not {nested} and (length({text}) > {limit} or {text} rlike '^\\\\s*$')",
+            )
         case Enumeration(values=values):
             yield f"enum:{leaf.path}", f"{there} and coalesce({text} not in ({_quoted(values)}), true)"
         case Uuid() | Instant():

@@ -104,7 +104,9 @@ def _create(spark: SparkSession, path: str, table: Table) -> None:
     session.conf.set(_USER_METADATA, _metadata({}))
     builder = DeltaTable.createIfNotExists(session).location(path).comment(table.description)
     for column in table.columns:
-        builder = builder.addColumn(column.name, column.type.spark, nullable=column.nullable, comment=column.description)
+        builder = builder.addColumn(
+            column.name, column.type.spark, nullable=column.nullable, comment=column.description
+        )
     if table.partition_by:
         builder = builder.partitionedBy(*table.partition_by)
     builder.property("delta.checkpointInterval", "100").property(

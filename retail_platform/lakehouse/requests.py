@@ -51,7 +51,9 @@ def ask(
             asked.unlink(missing_ok=True)
             if gone:
                 return None
-            raise RetailError(f"the stream did not do {work} within {timeout_seconds:.0f} s; see `retail stream status`")
+            raise RetailError(
+                f"the stream did not do {work} within {timeout_seconds:.0f} s; see `retail stream status`"
+            )
         time.sleep(0.1)
     if "error" in answer:
         raise RetailError(f"{work}: {answer['error']}")

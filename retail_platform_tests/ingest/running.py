@@ -41,13 +41,18 @@ def empty_topics(settings: Settings) -> None:
         try:
             ends = kafka_ends
             await admin.delete_records(
-                {TopicPartition(topic, number): RecordsToDelete(before_offset=end) for (topic, number), end in ends.items()}
+                {
+                    TopicPartition(topic, number): RecordsToDelete(before_offset=end)
+                    for (topic, number), end in ends.items()
+                }
             )
         finally:
             await admin.close()
 
     reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])
-    kafka_ends = {(t, number): last for t, parts in reach.items() for number, (first, last) in parts.items() if last > first}
+    kafka_ends = {
+        (t, number): last for t, parts in reach.items() for number, (first, last) in parts.items() if last > first
+    }
     if kafka_ends:
         asyncio.run(delete())
 

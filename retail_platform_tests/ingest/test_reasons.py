@@ -211,9 +211,17 @@ def _mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@given(junk=st.lists(st.binary(max_size=60) | _json_values.map(lambda v: json.dumps(v).encode()) | _mutated(), min_size=100, max_size=200))
+@given(
+    junk=st.lists(
+        st.binary(max_size=60) | _json_values.map(lambda v: json.dumps(v).encode()) | _mutated(),
+        min_size=100,
+        max_size=200,
+    )
+)
 @hypothesis_settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_whatever_the_bytes_are_they_are_valid_or_refused_for_known_reasons(spark: SparkSession, junk: list[bytes]) -> None:
+def test_whatever_the_bytes_are_they_are_valid_or_refused_for_known_reasons(
+    spark: SparkSession, junk: list[bytes]
+) -> None:
     found = _judge(spark, junk)
     assert len(found) == len(junk)
     known = set(TRANSACTIONS.reasons)

@@ -36,14 +36,15 @@ def test_a_rebuilt_day_equals_what_the_stream_wrote_and_the_other_days_stay(
     drain(spark, lake_settings)
     columns = ", ".join(f'"{column}"' for column in LINES.column_names)
     everything = f"select {columns} from t order by event_id, line_number"
-    before, minutes = rows(lake_settings, LINES, everything), rows(lake_settings, SALES_BY_MINUTE, "select sum(orders) from t")
+    before, minutes = (
+        rows(lake_settings, LINES, everything),
+        rows(lake_settings, SALES_BY_MINUTE, "select sum(orders) from t"),
+    )
 
     damaged = _damage(spark, lake_settings, DAYS[0])
     assert damaged > 0
     assert len(rows(lake_settings, LINES, everything)) == len(before) - damaged
-    result = _work(
-        spark, lake_settings, "rebuild_silver", table=LINES.name, dates=[date.isoformat() for date in DAYS]
-    )
+    result = _work(spark, lake_settings, "rebuild_silver", table=LINES.name, dates=[date.isoformat() for date in DAYS])
 
     assert rows(lake_settings, LINES, everything) == before
     assert result["rows_after"] == result["rows_before"] + damaged  # type: ignore[operator]

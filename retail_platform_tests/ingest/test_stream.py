@@ -53,7 +53,9 @@ def test_a_sale_becomes_exact_lines_in_silver_and_its_bytes_stay_in_bronze(
     assert rows(lake_settings, BRONZE_EVENTS, "select topic, key, value from t") == [
         (TRANSACTIONS.topic, b"T-1", sent.value)
     ]
-    minutes = rows(lake_settings, SALES_BY_MINUTE, "select channel, store_id, currency, orders, units, net_amount from t")
+    minutes = rows(
+        lake_settings, SALES_BY_MINUTE, "select channel, store_id, currency, orders, units, net_amount from t"
+    )
     assert minutes == [("pos", "S001", "GBP", 1, 3, money("25.0125"))]
 
 
@@ -110,7 +112,7 @@ def test_the_ledger_accounts_for_every_record(spark: SparkSession, lake_settings
     found = rows(
         lake_settings,
         INGEST_BATCHES,
-        "select query_name, rows_in, events, refused, duplicates, committed_at >= started_at from t order by 1",
+        "select query_name, rows_in, events, refused, duplicates, committed_at >= started_at from t where rows_in > 0 order by 1",
     )
     assert found == [(BRONZE_EVENTS.path, 5, 0, 0, 0, True), (LINES.path, 5, 2, 2, 1, True)]
     assert rows(lake_settings, QUARANTINE_EVENTS, "select value, reasons from t order by value nulls last") == [
