@@ -9,6 +9,7 @@ with PySpark and its built-in default repository; afterwards nothing here touche
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -23,6 +24,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,6 +32,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import quoteattr
+
+from rich.console import Console
+from rich.markup import escape
 
 from retail_platform.embedded.java import find_java, is_bundled
 from retail_platform.errors import RetailError
@@ -136,8 +141,8 @@ def spark_jars() -> list[Path]:
     return group_jars("spark")
 
 
-def fetch(on_progress: Progress | None = None) -> int:
-    """Bring every locked jar that is missing into the cache and return how many came; 0 touches no network.
+def fetch(on_progress: Progress | None = None) -> list[Jar]:
+    """Bring every locked jar that is missing into the cache and return which came; for none, no network is touched.
 
     Safe to call from several processes at once, and to kill: what has arrived whole is kept and used the next time.
 
@@ -146,7 +151,7 @@ def fetch(on_progress: Progress | None = None) -> int:
     """
     jars = list({jar.file: jar for jars in locked().values() for jar in jars}.values())
     if all(jar.present for jar in jars):
-        return 0
+        return []
     try:
         with _alone():
             return _fetch([jar for jar in jars if not jar.present], on_progress or (lambda _done, _total: None))
@@ -167,7 +172,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _fetch(missing: Sequence[Jar], on_progress: Progress) -> int:
+def _fetch(missing: Sequence[Jar], on_progress: Progress) -> list[Jar]:
     work = jars_dir() / ".partial"
     _adopt(missing, work)  # what an interrupted fetch had already brought
     wanted = [jar for jar in missing if not jar.present]
@@ -191,21 +196,19 @@ def _fetch(missing: Sequence[Jar], on_progress: Progress) -> int:
     failed = [jar for jar in wanted if not jar.present]
     if failed:
         raise _explain(failed, work)
-    shutil.rmtree(work)
-    return len(missing)
+    shutil.rmtree(work, ignore_errors=True)
+    return wanted
 
 
 def _arrived(work: Path) -> int:
     """Bytes that Ivy has downloaded so far, finished or not."""
     total = 0
-    for folder, _, files in os.walk(work):
-        if Path(folder).is_relative_to(work) and "/cache" in folder:
+    for cache in work.glob("*/cache"):
+        for folder, _, files in os.walk(cache):
             for name in files:
                 if name.endswith((".jar", ".part")):
-                    try:
+                    with contextlib.suppress(FileNotFoundError):  # renamed between the listing and the look
                         total += (Path(folder) / name).stat().st_size
-                    except FileNotFoundError:
-                        continue  # renamed between the listing and the look
     return total
 
 
@@ -222,6 +225,7 @@ def _adopt(jars: Iterable[Jar], work: Path) -> None:
             continue
         found = _sha256(path)
         if found != jar.sha256:
+            path.unlink()
             raise RetailError(
                 f"{jar.coordinate} is not the file that the lock names (SHA-256 {found}, wanted {jar.sha256}); "
                 "something between here and the registry changes downloads: nothing was installed"
@@ -314,14 +318,20 @@ def _ivy_dependency(coordinate: str, *, transitive: bool) -> str:
 
 def _trust_options(java: Path, work: Path) -> list[str]:
     """Hand the bundled runtime the authorities that Python trusts: those of a company's proxy are among them."""
-    authorities = ssl.get_default_verify_paths().cafile
-    if not is_bundled(java) or authorities is None:
+    authorities = ssl.create_default_context().get_ca_certs(binary_form=True)
+    if not is_bundled(java) or not authorities:
         return []
     from cryptography import x509  # noqa: PLC0415  only a machine without Java needs it
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12  # noqa: PLC0415
 
-    certificates = x509.load_pem_x509_certificates(Path(authorities).read_bytes())
-    entries = [pkcs12.PKCS12Certificate(entry, f"ca{number}".encode()) for number, entry in enumerate(certificates)]
+    entries = []
+    with warnings.catch_warnings(action="ignore"):
+        for number, authority in enumerate(authorities):
+            with contextlib.suppress(
+                ValueError
+            ):  # old authorities are not always well-formed; Java knows the good ones
+                certificate = x509.load_der_x509_certificate(authority)
+                entries.append(pkcs12.PKCS12Certificate(certificate, f"ca{number}".encode()))
     store = work / "truststore.p12"
     password = _TRUSTSTORE_PASSWORD.encode()
     store.write_bytes(pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(password)))
@@ -382,9 +392,6 @@ def _module_name(path: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``fetch`` or ``lock``, with progress on standard error; returns the exit code."""
-    from rich.console import Console  # noqa: PLC0415  Spark's start needs the paths above, not this
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415
-
     parser = argparse.ArgumentParser(prog="python -m retail_platform.embedded.jars", description=__doc__)
     parser.add_argument("command", choices=("fetch", "lock"))
     chosen = parser.parse_args(arguments)
@@ -392,18 +399,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "lock":
             for group, jars in lock().items():
-                console.print(f"{group}: {len(jars)} jars, {sum(jar.size for jar in jars) / 1e6:.1f} MB")
-            return 0
-        columns = (TextColumn("jars"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        started = time.monotonic()
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("jars", total=None)
-            count = fetch(lambda done, total: progress.update(task, completed=done, total=total))
-        console.print(f"jars: {count} downloaded in {time.monotonic() - started:.1f} s" if count else "jars: all there")
+                console.print(f"{group}: {len(jars)} jars, {_megabytes(jars):.1f} MB")
+        else:
+            _fetch_visibly(console)
     except RetailError as error:
-        console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         return error.exit_code
     return 0
+
+
+def _fetch_visibly(console: Console) -> None:
+    from rich import progress  # noqa: PLC0415
+
+    columns = (progress.TextColumn("jars"), progress.BarColumn(), progress.DownloadColumn())
+    speed = progress.TransferSpeedColumn()
+    started = time.monotonic()
+    with progress.Progress(*columns, speed, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("jars", total=None)
+        fetched = fetch(lambda done, total: bar.update(task, completed=done, total=total))
+    if not fetched:
+        console.print(f"jars: all there, in {jars_dir()}")
+        return
+    seconds, megabytes = time.monotonic() - started, _megabytes(fetched)
+    console.print(f"jars: {len(fetched)}, {megabytes:.1f} MB in {seconds:.1f} s, {megabytes / seconds:.1f} MB/s")
+
+
+def _megabytes(jars: Iterable[Jar]) -> float:
+    return sum(jar.size for jar in jars) / 1e6
 
 
 if __name__ == "__main__":
