@@ -11,7 +11,7 @@ import zoneinfo
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -246,3 +246,15 @@ def machine_java_home() -> Path | None:
     """The machine's ``JAVA_HOME``, if it has one."""
     configured = os.environ.get("JAVA_HOME")
     return Path(configured) if configured else None
+
+
+def env_example() -> str:
+    """The text of ``.env.example``: every setting with what it means and its default, none of them set."""
+    lines = ["# Copy to .env and uncomment what you change. The environment wins over .env.", ""]
+    for name, entry in Settings.model_fields.items():
+        lines.append(f"# {entry.description}")
+        choices = [choice for choice in get_args(entry.annotation) if isinstance(choice, str)]
+        if choices:
+            lines.append(f"# One of: {', '.join(choices)}.")
+        lines += [f"#{name.upper()}={'' if entry.default is None else entry.default}", ""]
+    return "\n".join(lines)
