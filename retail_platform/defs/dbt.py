@@ -65,7 +65,9 @@ def _seeds(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
         """Load the seeds. Every daily run passes here, and starting dbt takes seconds: only when they have changed."""
         from retail_platform.warehouse.factory import open_warehouse
 
-        if fx_rates_loaded(open_warehouse(settings)):
+        warehouse = open_warehouse(settings)
+        warehouse.create_tables()
+        if fx_rates_loaded(warehouse):
             yield dg.MaterializeResult(asset_key=next(iter(context.selected_asset_keys)), metadata={"unchanged": True})
         else:
             yield from dbt.cli(["seed"], context=context).stream()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from retail_platform.embedded.java import java_home
 from retail_platform.ingest.spark_config import spark_config
 from retail_platform.settings import Settings
+
+_LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
 def prepare_environment(settings: Settings) -> None:
@@ -19,8 +22,10 @@ def prepare_environment(settings: Settings) -> None:
         RetailError: there is no Java that Spark can use.
     """
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_SUBMIT_OPTS"] = f"-Dlog4j2.configurationFile=file:{_LOGGING}"
     if settings.spark_master.startswith("local"):
         os.environ["JAVA_HOME"] = str(java_home())
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 
 
 def spark_session(settings: Settings, app_name: str) -> SparkSession:

@@ -32,7 +32,6 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.scheduler.mode": "FAIR",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
     }
     if settings.spark_master.startswith("local"):
         home = settings.retail_home / "spark"
