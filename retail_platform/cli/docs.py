@@ -56,12 +56,14 @@ def settings_page() -> str:
         for name, entry in Settings.model_fields.items()
     ]
     about = (
-        "Set in the environment, or in `.env` at the root of the repository; the environment wins. An empty value counts "
-        "as unset. A wrong value ends every command with one line that names the setting. Relative paths are relative "
-        "to the repository."
+        "Set in the environment, or in `.env` at the root of the repository; the environment wins. An empty value is "
+        "as good as none. A wrong value ends the command with one line that names the setting. Relative paths start "
+        "at the root of the repository.\n\n"
+        "`WAREHOUSE=snowflake` and `S3_BUCKET` are refused in this version; the other `AWS_…`, `S3_…` and "
+        "`SNOWFLAKE_…` settings have no effect yet."
     )
     table = markdown_table(("setting", "default", "values", "meaning"), rows)
-    return "\n\n".join(("# Settings", GENERATED, about, table)) + "\n"
+    return f"# Settings\n\n{GENERATED}\n\n{about}\n\n{table}\n"
 
 
 def _default(entry: FieldInfo) -> str:

@@ -43,7 +43,7 @@ def contract_page(contract: TopicContract, topic_config: Mapping[str, str]) -> s
         ),
         *_long_lists(contract),
         "## Why an event is refused",
-        "An event that breaks its contract goes into `quarantine/events`, whole and raw, with every reason that applies.",
+        "An event that breaks its contract goes into `quarantine/events`, whole and raw, with all reasons that apply.",
         markdown_table(("reason", "meaning"), ((_code(code), text) for code, text in contract.reasons.items())),
         *_rules(contract),
         "## What a valid event becomes",
@@ -66,7 +66,7 @@ def tables_page(tables: Sequence[Table], in_warehouse: Sequence[Table]) -> str:
     return _page(
         "# The tables of the lake",
         GENERATED,
-        "Delta tables below `RETAIL_HOME/lake`. Timestamps are UTC, with microseconds; in the warehouses they carry no zone.",
+        "Delta tables below `RETAIL_HOME/lake`. Timestamps are UTC, in microseconds; in the warehouses without a zone.",
         markdown_table(("table", "a row is", "key", "partitioned by"), overview),
         *(text for table in tables for text in _table_section(table, loaded=table in in_warehouse)),
     )
@@ -82,23 +82,26 @@ def type_in_words(kind: FieldType) -> str:
     """A field's type as a sender has to know it."""
     match kind:
         case Text(max_length=limit):
-            return f"text, not blank, at most {limit} characters"
+            words = f"text, not blank, at most {limit} characters"
         case Uuid():
-            return "UUID, 36 characters"
+            words = "UUID, 36 characters"
         case Instant():
-            return "RFC 3339 date-time with an offset"
+            words = "RFC 3339 date-time with an offset"
         case Enumeration(values=values):
-            return _codes(values) if len(values) <= _MOST_VALUES_IN_A_CELL else f"one of {len(values)} values, see below"
+            words = (
+                _codes(values) if len(values) <= _MOST_VALUES_IN_A_CELL else f"one of {len(values)} values, see below"
+            )
         case Integer(minimum=low, maximum=high):
-            return f"whole number, {low:,} to {high:,}"
+            words = f"whole number, {low:,} to {high:,}"
         case Amount(minimum=low, maximum=high):
-            return f"decimal(18,4), exact{_bounds(low, high)}"
+            words = f"decimal(18,4), exact{_bounds(low, high)}"
         case Degrees(minimum=low, maximum=high):
-            return f"degrees, {low:g} to {high:g}"
+            words = f"degrees, {low:g} to {high:g}"
         case Record():
-            return "object"
+            words = "object"
         case Records(minimum=low, maximum=high):
-            return f"array of {low:,} to {high:,} objects"
+            words = f"array of {low:,} to {high:,} objects"
+    return words
 
 
 def _facts(contract: TopicContract) -> str:

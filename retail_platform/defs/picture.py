@@ -3,7 +3,7 @@
 Drawn from the definitions, so that it cannot differ from them. Pure but for the graph that it is given.
 """
 
-import textwrap
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
@@ -24,10 +24,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 Key = tuple[str, ...]
 
-_MARGIN, _HEAD = 16, 58
-_BOX, _GAP, _INDENT = 122, 44, 13
+_MARGIN, _HEAD = 8, 54
+_BOX, _GAP, _INDENT = 124, 42, 16
 _LINE, _PADDING, _SPACING, _LANE = 14, 8, 12, 10
-_LETTERS = 16
+_LETTERS = 18
 _SWEEPS = 8
 
 _STYLE = (
@@ -52,6 +52,7 @@ class _Item:
     parents: list["_Item"] = field(default_factory=list)
     below: list["_Item"] = field(default_factory=list)
     depth: int = 0
+    x: float = 0.0
     y: float = 0.0
 
     @property
@@ -70,7 +71,7 @@ class _Item:
 
     @property
     def left(self) -> float:
-        return _MARGIN + self.column * (_BOX + _GAP) + self.depth * _INDENT
+        return self.x + self.depth * _INDENT
 
     @property
     def right(self) -> float:
@@ -105,10 +106,18 @@ def _item(key: dg.AssetKey, checks: int) -> _Item:
     column = next((number for number, layers in enumerate(LAYERS) if layer in layers), None)
     if column is None:
         raise ValueError(f"{key.to_user_string()}: {layer} is not a layer of the picture")
-    label = name if len(LAYERS[column]) == 1 else f"{layer}/ {name}"
-    broken = textwrap.wrap(label.replace("_", "_ ").replace("-", "- "), _LETTERS, break_long_words=False)
-    lines = [line.replace("_ ", "_").replace("- ", "-").replace("/ ", "/") for line in broken]
-    return _Item(tuple(key.path), column, lines, checks)
+    label = name if len(LAYERS[column]) == 1 else f"{layer}/{name}"
+    return _Item(tuple(key.path), column, _wrapped(label), checks)
+
+
+def _wrapped(label: str) -> list[str]:
+    """The label in lines that fit into a box, broken after ``/``, ``_`` or ``-``."""
+    lines = [""]
+    for part in re.findall(r"[^/_-]+[/_-]?", label):
+        if lines[-1] and len(lines[-1]) + len(part) > _LETTERS:
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 def _pass_through(items: list[_Item]) -> list[_Item]:
@@ -131,7 +140,7 @@ def _lane_to(origin: _Item, column: int, lanes: dict[tuple[Key, int], _Item]) ->
 
 
 def _ordered(items: list[_Item]) -> list[list[_Item]]:
-    """The columns, each ordered so that lines cross little; what is made of a neighbour in the column stands below it."""
+    """The columns, ordered so that lines cross little; what is made within a column hangs on what it is made of."""
     columns = [[item for item in items if item.column == number] for number in range(len(LAYERS))]
     for sweep in range(_SWEEPS):
         places = {id(item): place for column in columns for place, item in enumerate(column)}
@@ -172,12 +181,13 @@ def _tree(item: _Item, depth: int, weights: dict[int, float | None]) -> Iterator
 def _placed(columns: list[list[_Item]]) -> float:
     """Give every item its place from top to bottom, columns centred on each other; the height of the whole."""
     heights = [sum(item.height for item in column) + _SPACING * (len(column) - 1) for column in columns]
-    tallest = max(heights)
+    tallest, x = max(heights), float(_MARGIN)
     for column, height in zip(columns, heights, strict=True):
         y = _HEAD + (tallest - height) / 2
         for item in column:
-            item.y = y
+            item.x, item.y = x, y
             y += item.height + _SPACING
+        x = max(item.right for item in column) + _GAP
     return _HEAD + tallest + _MARGIN
 
 
@@ -195,7 +205,7 @@ def _svg(columns: list[list[_Item]], engines: list[set[str]], height: float) -> 
         '<path d="M0 0 L6 3 L0 6 z" fill="#8b949e"/></marker></defs>'
     )
     for number, layers in enumerate(LAYERS):
-        middle = _MARGIN + number * (_BOX + _GAP) + _BOX / 2
+        middle = (columns[number][0].x + max(item.right for item in columns[number])) / 2
         yield f'<text class="layer" x="{middle:.1f}" y="20">{" · ".join(layers)}</text>'
         yield f'<text class="engine" x="{middle:.1f}" y="36">{" · ".join(sorted(engines[number]))}</text>'
     everything = [item for column in columns for item in column]
