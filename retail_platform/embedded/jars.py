@@ -253,8 +253,8 @@ def _explain(failed: Sequence[Jar], work: Path) -> RetailError:
     else:
         cause = "check the network and the proxy (HTTPS_PROXY)"
     return RetailError(
-        f"{len(failed)} of the jars could not be downloaded ({failed[0].coordinate}); {cause}, then run `make setup` again: "
-        f"what has arrived is kept (log: {work}/*/ivy.log)"
+        f"{len(failed)} of the jars could not be downloaded ({failed[0].coordinate}); {cause}, then run `make setup` "
+        f"again: what has arrived is kept (log: {work}/*/ivy.log)"
     )
 
 
