@@ -35,7 +35,7 @@ lint: ready ## Check style, format, types and the direction of the imports
 	@$(VENV)/lint-imports
 
 bench: ready ## Measure this machine; the result file names it and the versions
-	@$(VENV)/retail bench $(ARGS)
+	@$(VENV)/python -m benchmarks $(ARGS)
 
 lock: ready ## Write requirements.lock again from pyproject.toml (needs the network)
 	@$(VENV)/uv pip compile pyproject.toml --group dev --group setup --universal --python-version 3.11 \

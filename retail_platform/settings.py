@@ -208,7 +208,7 @@ def load_settings(env_file: Path | None = PROJECT_ROOT / ".env", **overrides: ob
         SettingsError: naming each variable that is wrong, on one line. Values are never shown.
     """
     try:
-        return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg, arg-type]
+        return Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = []
         for entry in error.errors(include_input=False, include_url=False):
