@@ -1,0 +1,150 @@
+"""How fresh silver is: from Kafka's append to the row read from silver by another process, under a steady load."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from benchmarks import load
+from benchmarks.figures import percentiles
+from benchmarks.homes import broker, environment
+from benchmarks.processes import watched
+from benchmarks.progress import counted, say
+from retail_platform.contracts import TRANSACTIONS
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import read_heartbeat
+from retail_platform.settings import PROJECT_ROOT, Settings
+
+_START_SECONDS = 180.0
+_TAIL_SECONDS = 30.0
+_LOOK_SECONDS = 0.02
+
+
+def measure(rate: float = 1000, seconds: float = 120, warm_up_seconds: float = 120) -> dict[str, Any]:
+    """Send ``rate`` events a second to a continuous ingest; measure ``seconds`` after ``warm_up_seconds`` of it.
+
+    The job, the broker, the sender and the reader share the machine. Figures: p50, p95, p99 and max in seconds, of the
+    rows; how many rows and commits; the rate that was sent.
+    """
+    with broker() as settings, _ingest(settings), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        _await_running(settings)
+        sending = pool.submit(load.steady, settings, rate, warm_up_seconds + seconds + _TAIL_SECONDS)
+        table = DeltaTable(_await_table(settings))
+        reader = _Reader(table, time.time() + warm_up_seconds, time.time() + warm_up_seconds + seconds)
+        with counted(f"{warm_up_seconds:.0f} s warm-up, then {seconds:.0f} s: rows read", _rows(rate, seconds)) as told:
+            reader.run(told)
+        sent = sending.result()
+    return {
+        "parameters": {
+            "rate": rate,
+            "seconds": seconds,
+            "warm_up_seconds": warm_up_seconds,
+            "trigger_seconds": settings.ingest_trigger_seconds,
+            "nice": settings.ingest_nice,
+            "driver_memory": settings.spark_driver_memory,
+        },
+        "figures": {
+            **{name: round(value, 2) for name, value in percentiles(reader.latencies, 50, 95, 99).items()},
+            "max": round(max(reader.latencies), 2),
+            "rows": len(reader.latencies),
+            "seconds_between_commits": round(statistics.median(reader.gaps), 2),
+            "rate_sent": round(sent),
+        },
+    }
+
+
+class _Reader:
+    """Another process's view of silver: polls for new versions, and reads the append_time of every row they added."""
+
+    def __init__(self, table: DeltaTable, begins: float, ends: float) -> None:
+        self.latencies: list[float] = []
+        self.gaps: list[float] = []
+        self._table, self._begins, self._ends = table, begins, ends
+        self._files = set(table.file_uris())
+        self._last_commit: float | None = None
+
+    def run(self, told: Any) -> None:
+        """Read until a version holds nothing of the measured time any more.
+
+        Raises:
+            RetailError: no such version came in time.
+        """
+        while True:
+            appended = self._next_rows()
+            now = time.time()
+            measured = appended[(appended >= self._begins) & (appended < self._ends)]
+            self.latencies += (now - measured).tolist()
+            told(len(self.latencies))
+            if len(appended) and appended.min() >= self._ends:
+                return
+            if now > self._ends + _TAIL_SECONDS:
+                raise RetailError(f"silver is over {_TAIL_SECONDS:.0f} s behind; the machine cannot keep up")
+            if len(measured):
+                self._note_gap(now)
+
+    def _note_gap(self, now: float) -> None:
+        if self._last_commit is not None:
+            self.gaps.append(now - self._last_commit)
+        self._last_commit = now
+
+    def _next_rows(self) -> Any:
+        """When the rows of the files that are new were appended to Kafka (seconds of the epoch), as a NumPy array."""
+        version = self._table.version()
+        self._table.update_incremental()
+        if self._table.version() == version:
+            time.sleep(_LOOK_SECONDS)
+            return pa.array([], pa.float64()).to_numpy()
+        files = set(self._table.file_uris())
+        new, self._files = files - self._files, files
+        columns = [pq.read_table(file, columns=["append_time"], partitioning=None)["append_time"] for file in new]
+        micros = pa.concat_tables([pa.table({"t": column}) for column in columns])["t"].cast(pa.timestamp("us", "UTC"))
+        return pc.divide(micros.cast(pa.int64()).cast(pa.float64()), 1e6).to_numpy()
+
+
+@contextlib.contextmanager
+def _ingest(settings: Settings) -> Iterator[None]:
+    """The project's own job, continuous, as a process."""
+    settings.logs_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "retail_platform.ingest.job", "--mode", "continuous"]
+    with (settings.logs_dir / "ingest.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=PROJECT_ROOT, env=environment(settings), stdout=log, stderr=log, start_new_session=True
+        )
+        with watched(process):
+            yield
+
+
+def _await_running(settings: Settings) -> None:
+    say("starting the continuous ingest …")
+    deadline = time.monotonic() + _START_SECONDS
+    while (beat := read_heartbeat(settings)) is None or beat.state != "running":
+        if time.monotonic() > deadline or (beat is not None and beat.state == "failed"):
+            log = (settings.logs_dir / "ingest.log").read_text(encoding="utf-8", errors="replace")
+            raise RetailError(f"the ingest did not start: {log[-1000:]}")
+        time.sleep(0.2)
+
+
+def _await_table(settings: Settings) -> str:
+    path = str(settings.lake_dir / TRANSACTIONS.silver_table.path)
+    deadline = time.monotonic() + _START_SECONDS
+    while not DeltaTable.is_deltatable(path):
+        if time.monotonic() > deadline:
+            raise RetailError(f"{path} did not appear")
+        time.sleep(0.2)
+    return path
+
+
+def _rows(rate: float, seconds: float) -> int:
+    return int(rate * seconds * load.LINES_PER_EVENT * (1 - load.POISON))

@@ -1,0 +1,106 @@
+"""The load: sales of about 400 bytes, made fast from a seed, into Kafka at full speed or at a steady rate."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+from benchmarks.progress import counted
+from retail_platform import kafka
+from retail_platform.contracts import TRANSACTIONS
+from retail_platform.errors import RetailError
+from retail_platform.producer.message import Message
+from retail_platform.producer.send import send
+from retail_platform.settings import Settings
+
+POISON = 0.01
+#: Events have one and two lines in turn.
+LINES_PER_EVENT = 1.5
+SEED = 2010
+_SAMPLE = 10_000
+_STORES, _CUSTOMERS, _PRODUCTS = 50, 5000, 20_000
+
+Clock = Callable[[], dt.datetime]
+
+
+def sales(clock: Clock, seed: int = SEED, poison: float = POISON) -> Iterator[Message]:
+    """Sales without end, of one and two lines in turn, their event_time told by ``clock``; a share of them broken."""
+    rng = random.Random(seed)  # noqa: S311  (reproducible, not secret)
+    number = 0
+    while True:
+        number += 1
+        value = _sale(number, clock(), rng)
+        bad = rng.random() < poison
+        if bad:
+            value = _broken(value, number)
+        key = f"T{number:012d}".encode()
+        yield Message(TRANSACTIONS.topic, key, value.encode(), TRANSACTIONS.schema, "poison" if bad else "sale")
+
+
+def mean_bytes() -> int:
+    """The mean size of an event's value."""
+    return round(statistics.mean(len(message.value or b"") for message in _first(sales(_now), _SAMPLE)))
+
+
+def preload(settings: Settings, count: int, title: str, clock: Clock | None = None, seed: int = SEED) -> None:
+    """Create the topics and send ``count`` sales, their event_time now unless ``clock`` tells another.
+
+    Raises:
+        RetailError: Kafka did not take every one.
+    """
+    kafka.ensure_topics(settings)
+    messages = _first(sales(clock or _now, seed), count)
+    with counted(title, count) as told:
+        report = send(settings, messages, on_progress=told)
+    if report.acknowledged != count:
+        raise RetailError(f"Kafka took {report.acknowledged} of {count} events: {'; '.join(report.refused)}")
+
+
+def steady(settings: Settings, rate: float, seconds: float) -> float:
+    """Send sales that happen now, ``rate`` a second for ``seconds``; the rate that was reached."""
+    return send(settings, _first(sales(_now, time.time_ns()), int(rate * seconds)), rate=rate).rate
+
+
+def _first(messages: Iterator[Message], count: int) -> Iterator[Message]:
+    return (next(messages) for _ in range(count))
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _sale(number: int, moment: dt.datetime, rng: random.Random) -> str:
+    customer = rng.randrange(_CUSTOMERS)
+    identity = f"{rng.getrandbits(128):032x}"
+    event_id = f"{identity[:8]}-{identity[8:12]}-{identity[12:16]}-{identity[16:20]}-{identity[20:]}"
+    items = ",".join(_item(rng) for _ in range(1 + number % 2))
+    return (
+        f'{{"event_id":"{event_id}","event_type":"sale","transaction_id":"T{number:012d}",'
+        f'"event_time":"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z","channel":"{"pos" if number % 4 else "ecommerce"}",'
+        f'"store_id":"S{customer % _STORES:03d}","customer_id":"C{customer:06d}",'
+        f'"payment":{{"method":"card","card_token":"tok_{customer:06d}"}},"location":{{"country":"UK"}},'
+        f'"currency":"GBP","items":[{items}]}}'
+    )
+
+
+def _item(rng: random.Random) -> str:
+    return (
+        f'{{"product_id":"P{rng.randrange(_PRODUCTS):05d}","quantity":{rng.randrange(1, 4)},'
+        f'"unit_price":"{rng.randrange(1, 200)}.{rng.randrange(100):02d}","discount":"0.00"}}'
+    )
+
+
+def _broken(value: str, number: int) -> str:
+    """One of four faults, in turn: a field missing, a value out of range, one that is not listed, JSON cut off."""
+    match number % 4:
+        case 0:
+            return value.replace('"store_id"', '"shop"')
+        case 1:
+            return value.replace('"quantity":', '"quantity":-')
+        case 2:
+            return value.replace('"GBP"', '"XXQ"')
+        case _:
+            return value[:-1]
