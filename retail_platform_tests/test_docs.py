@@ -12,18 +12,26 @@ import typer.main
 
 from retail_platform.cli import docs as docs_command
 from retail_platform.cli.app import app
-from retail_platform.defs import picture
+from retail_platform.defs import build_defs, picture
 from retail_platform.errors import SettingsError
 from retail_platform.settings import PROJECT_ROOT, Settings, load_settings
 
 PAGES = (PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md")))
 MAKEFILE = PROJECT_ROOT / "Makefile"
+DBT_GENERIC_TESTS = ("unique_", "not_null_", "accepted_values_", "relationships_")
 
 
-def test_the_generated_files_are_what_retail_docs_writes(settings: Settings) -> None:
+@pytest.fixture(scope="module")
+def one_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings with a home where dbt's project is parsed once for all tests here."""
+    home = tmp_path_factory.mktemp("docs")
+    return load_settings(env_file=None, retail_home=home, retail_outputs=home / "outputs")
+
+
+def test_the_generated_files_are_what_retail_docs_writes(one_home: Settings) -> None:
     stale = [
         str(path.relative_to(PROJECT_ROOT))
-        for path, text in docs_command.generated(settings).items()
+        for path, text in docs_command.generated(one_home).items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     assert stale == [], "run `retail docs` and commit what it writes"
@@ -66,6 +74,18 @@ def test_the_settings_page_marks_every_secret() -> None:
 def test_what_the_settings_page_says_is_refused_is_refused(refused: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="not in this version"):
         load_settings(env_file=None, **refused)
+
+
+def test_the_runbook_names_every_job_sensor_schedule_and_check(one_home: Settings) -> None:
+    definitions = build_defs(one_home)
+    repository = definitions.get_repository_def()
+    names = {entry.name for entry in (*repository.schedule_defs, *repository.sensor_defs)}
+    names |= {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    checks = {key.name for node in definitions.resolve_asset_graph().asset_nodes for key in node.check_keys}
+    names |= {name for name in checks if name == "unique_key" or not name.startswith(DBT_GENERIC_TESTS)}
+    assert len(names) > 10
+    runbook = (PROJECT_ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(names) if f"`{name}`" not in runbook] == []
 
 
 def commands(page: Path) -> list[str]:
