@@ -1,4 +1,4 @@
-"""How long a day takes from silver to the KPI file (load, dbt, checks), and a month as one range, process start included."""
+"""How long a day takes from silver to the KPI file (load, dbt, checks), and a month as one range."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from deltalake import DeltaTable
 from benchmarks import load
 from benchmarks.figures import percentiles
 from benchmarks.homes import broker, environment
-from benchmarks.processes import watched
+from benchmarks.processes import ended
 from benchmarks.progress import counted, say
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.errors import RetailError
@@ -122,7 +122,7 @@ def _ingest(settings: Settings) -> Iterator[None]:
         process = subprocess.Popen(
             command, cwd=PROJECT_ROOT, env=environment(settings), stdout=log, stderr=log, start_new_session=True
         )
-        with watched(process):
+        with ended(process):
             yield
 
 

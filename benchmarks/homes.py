@@ -35,7 +35,6 @@ def temporary_home() -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="retail-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         yield load_settings(
-            env_file=None,
             retail_home=home / "home",
             retail_outputs=home / "outputs",
             kafka_bootstrap_servers=None,
@@ -69,5 +68,4 @@ def environment(settings: Settings) -> dict[str, str]:
         "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
         "KAFKA_TOPIC": settings.kafka_topic,
         "BUSINESS_TIMEZONE": settings.business_timezone,
-        "INGEST_NICE": str(settings.ingest_nice),
     }

@@ -76,11 +76,12 @@ def _sale(number: int, moment: dt.datetime, rng: random.Random) -> str:
     customer = rng.randrange(_CUSTOMERS)
     identity = f"{rng.getrandbits(128):032x}"
     event_id = f"{identity[:8]}-{identity[8:12]}-{identity[12:16]}-{identity[16:20]}-{identity[20:]}"
+    event_time = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    channel = "pos" if number % 4 else "ecommerce"
     items = ",".join(_item(rng) for _ in range(1 + number % 2))
     return (
-        f'{{"event_id":"{event_id}","event_type":"sale","transaction_id":"T{number:012d}",'
-        f'"event_time":"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z","channel":"{"pos" if number % 4 else "ecommerce"}",'
-        f'"store_id":"S{customer % _STORES:03d}","customer_id":"C{customer:06d}",'
+        f'{{"event_id":"{event_id}","event_type":"sale","transaction_id":"T{number:012d}","event_time":"{event_time}",'
+        f'"channel":"{channel}","store_id":"S{customer % _STORES:03d}","customer_id":"C{customer:06d}",'
         f'"payment":{{"method":"card","card_token":"tok_{customer:06d}"}},"location":{{"country":"UK"}},'
         f'"currency":"GBP","items":[{items}]}}'
     )

@@ -16,10 +16,10 @@ from retail_platform.errors import RetailError
 from retail_platform.settings import PROJECT_ROOT, load_settings
 
 _GIB = 1024**3
-_DEFAULT = ("retail", "demo")
+DEFAULT = ("retail", "demo")
 
 
-def measure(command: Sequence[str] = _DEFAULT) -> dict[str, Any]:
+def measure(command: Sequence[str] = DEFAULT) -> dict[str, Any]:
     """Run ``command`` (a program of this environment, with its arguments) in an empty home; its output is shown.
 
     Figures: peak_gib, the highest sum of the resident memory of all its processes (what they share counts for each);
@@ -29,7 +29,9 @@ def measure(command: Sequence[str] = _DEFAULT) -> dict[str, Any]:
         RetailError: the command failed, or would not start a broker of its own.
     """
     if not load_settings().embedded_kafka:
-        raise RetailError("KAFKA_BOOTSTRAP_SERVERS is set; unset it, the embedded broker's memory is part of the figure")
+        raise RetailError(
+            "KAFKA_BOOTSTRAP_SERVERS is set; unset it, the embedded broker's memory is part of the figure"
+        )
     with temporary_home() as settings:
         env = environment(settings) | {
             "KAFKA_BOOTSTRAP_SERVERS": "",

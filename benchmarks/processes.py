@@ -16,7 +16,9 @@ from typing import NamedTuple
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LOOK_SECONDS = 0.2
-_GRACE_SECONDS = ((signal.SIGINT, 30.0), (signal.SIGTERM, 100.0), (signal.SIGKILL, 10.0))
+# Longer than the ingest takes to end itself.
+_INTERRUPTED_SECONDS = 100.0
+_TERMINATED_SECONDS, _KILLED_SECONDS = 30.0, 10.0
 
 
 class Stat(NamedTuple):
@@ -75,36 +77,50 @@ class Tree:
 
 
 @contextlib.contextmanager
-def watched(process: subprocess.Popen[bytes]) -> Iterator[Tree]:
-    """Look at the process's tree five times a second; at the end nothing of it is left running."""
-    tree, done = Tree(process.pid), threading.Event()
-
-    def look() -> None:
-        while not done.wait(_LOOK_SECONDS):
-            tree.look()
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
+def ended(process: subprocess.Popen[bytes]) -> Iterator[Tree]:
+    """The process's tree; at the end nothing of it is left running."""
+    tree = Tree(process.pid)
     try:
         yield tree
     finally:
-        done.set()
-        watcher.join()
         _end(process, tree)
 
 
+@contextlib.contextmanager
+def watched(process: subprocess.Popen[bytes]) -> Iterator[Tree]:
+    """:func:`ended`, looked at five times a second (which costs some hundredths of a core)."""
+    done = threading.Event()
+    with ended(process) as tree:
+
+        def look() -> None:
+            while not done.wait(_LOOK_SECONDS):
+                tree.look()
+
+        watcher = threading.Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield tree
+        finally:
+            done.set()
+            watcher.join()
+
+
 def _end(process: subprocess.Popen[bytes], tree: Tree) -> None:
-    """Interrupt, then terminate, then kill every member that is left."""
-    for number, seconds in _GRACE_SECONDS:
+    """Interrupt the process, which is to end what it has started; then terminate, then kill, whoever is left."""
+    tree.look()
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_INTERRUPTED_SECONDS)
+    for number, seconds in ((signal.SIGTERM, _TERMINATED_SECONDS), (signal.SIGKILL, _KILLED_SECONDS)):
         for member in tree.look():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(member.pid, number)
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and tree.look():
             process.poll()
-            if not tree.look():
-                return
             time.sleep(_LOOK_SECONDS)
+    process.wait()
 
 
 def _pids() -> Iterator[int]:

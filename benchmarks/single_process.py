@@ -212,5 +212,3 @@ def _lines(events: pa.Table) -> pa.Table:
 
 def _columns(table: pa.Table) -> dict[str, Any]:
     return {name: table[name] for name in table.column_names}
-
-

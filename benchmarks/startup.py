@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from benchmarks.homes import environment, free_ports, temporary_home
-from benchmarks.processes import watched
+from benchmarks.processes import ended
 from benchmarks.progress import counted
 from retail_platform.errors import RetailError
 from retail_platform.settings import PROJECT_ROOT, Settings
@@ -72,7 +72,7 @@ def _dev_seconds(settings: Settings) -> float:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    with watched(process):
+    with ended(process):
         while not _assets_answer(port):
             if process.poll() is not None or time.monotonic() - began > _LIMIT_SECONDS:
                 raise RetailError(f"`dagster dev` did not answer on port {port}; try `retail dev` to see why")

@@ -1,4 +1,4 @@
-"""Three Spark streams that drain the same topic in one JVM: the whole ingest, and two minimal ones to compare it with."""
+"""Three Spark streams that drain the same topic: the whole ingest, and two minimal ones to compare it with."""
 
 from __future__ import annotations
 

@@ -1,0 +1,155 @@
+"""``python -m benchmarks NAME | all | render``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import report, results
+from benchmarks.progress import err, say
+from retail_platform.errors import RetailError
+from retail_platform.settings import PROJECT_ROOT
+
+# What needs a machine to itself longest comes last.
+NAMES = ("startup", "daily", "memory", "demo", "freshness", "single_process", "drain", "growth")
+
+app = typer.Typer(
+    name="python -m benchmarks",
+    help="Measure this machine. Results go to benchmarks/results.json and docs/benchmarks.md; give it time and quiet.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Events = Annotated[int, typer.Option(min=1000, help="Events in the preloaded topic.")]
+WarmUp = Annotated[float, typer.Option(min=0, help="Seconds of work before anything is timed.")]
+Trial = Annotated[bool, typer.Option("--trial", help="Print the result; record and render nothing.")]
+
+
+@app.command()
+def drain(events: Events = 1_000_000, warm_up_seconds: WarmUp = 90, trial: Trial = False) -> None:
+    """Events a second of the whole ingest, beside two minimal streams."""
+    from benchmarks import drain as benchmark
+
+    _run("drain", lambda: benchmark.measure(events, warm_up_seconds), trial)
+
+
+@app.command("single_process")
+def single_process(events: Events = 1_000_000, warm_up_seconds: WarmUp = 90, trial: Trial = False) -> None:
+    """The whole ingest beside one Python process: events a second, CPU seconds."""
+    from benchmarks import single_process as benchmark
+
+    _run("single_process", lambda: benchmark.measure(events, warm_up_seconds), trial)
+
+
+@app.command()
+def freshness(
+    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 120,
+    warm_up_seconds: WarmUp = 120,
+    trial: Trial = False,
+) -> None:
+    """From Kafka's append to the row in silver, under a steady load."""
+    from benchmarks import freshness as benchmark
+
+    _run("freshness", lambda: benchmark.measure(rate, seconds, warm_up_seconds), trial)
+
+
+@app.command()
+def growth(
+    small_rows: Annotated[int, typer.Option(min=1000, help="Lines in the small silver table.")] = 200_000,
+    large_rows: Annotated[int, typer.Option(min=1000, help="Lines in the large one.")] = 5_000_000,
+    batch_events: Annotated[int, typer.Option(min=100, help="Events a batch.")] = 2_000,
+    batches: Annotated[int, typer.Option(min=2, max=90, help="Batches of each kind, twice.")] = 12,
+    trial: Trial = False,
+) -> None:
+    """What a batch costs as silver grows, for events on time and late ones."""
+    from benchmarks import growth as benchmark
+
+    _run("growth", lambda: benchmark.measure(small_rows, large_rows, batch_events, batches), trial)
+
+
+@app.command()
+def daily(
+    days: Annotated[int, typer.Option(min=2, max=31, help="Days that are run one by one.")] = 3, trial: Trial = False
+) -> None:
+    """A day, and a month as a range, through load, dbt and KPI."""
+    from benchmarks import daily as benchmark
+
+    _run("daily", lambda: benchmark.measure(days), trial)
+
+
+@app.command()
+def startup(
+    runs: Annotated[int, typer.Option(min=1, help="How often each is started.")] = 5, trial: Trial = False
+) -> None:
+    """Import of the definitions, and `dagster dev` until the assets answer."""
+    from benchmarks import startup as benchmark
+
+    _run("startup", lambda: benchmark.measure(runs), trial)
+
+
+@app.command()
+def memory(
+    command: Annotated[list[str] | None, typer.Argument(help="A command; retail demo when left out.")] = None,
+    trial: Trial = False,
+) -> None:
+    """The most memory that a command takes, with all it starts."""
+    from benchmarks import memory as benchmark
+
+    chosen = tuple(command or benchmark.DEFAULT)
+    if chosen != benchmark.DEFAULT and not trial:
+        raise typer.BadParameter("what is recorded is the demo; give --trial with another command")
+    _run("memory", lambda: benchmark.measure(chosen), trial)
+
+
+@app.command()
+def demo(trial: Trial = False) -> None:
+    """`make demo` on a fresh clone, cold and warm. Needs the network."""
+    from benchmarks import demo as benchmark
+
+    _run("demo", benchmark.measure, trial)
+
+
+@app.command("all")
+def everything() -> None:
+    """Every benchmark in full, each in a process of its own, in turn. Exit code 1 when one failed."""
+    failed = []
+    for number, name in enumerate(NAMES, start=1):
+        say(f"— {name} ({number} of {len(NAMES)})")
+        done = subprocess.run([sys.executable, "-m", "benchmarks", name], cwd=PROJECT_ROOT, check=False)
+        if done.returncode:
+            failed.append(name)
+    if failed:
+        raise RetailError(f"not measured: {', '.join(failed)}; the reasons are above")
+
+
+@app.command()
+def render() -> None:
+    """Write docs/benchmarks.md again from the results."""
+    report.render(results.read())
+
+
+def _run(name: str, measure: Callable[[], dict[str, Any]], trial: bool) -> None:
+    result = results.measured(measure)
+    typer.echo(json.dumps(result["figures"], indent=1))
+    if not trial:
+        results.record(name, result)
+        report.render(results.read())
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line on standard error."""
+    try:
+        app()
+    except RetailError as error:
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
