@@ -13,10 +13,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from pydantic import SecretStr
 
 from retail_platform import kafka
+from retail_platform.embedded import broker as embedded
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.settings import Settings, load_settings
+from retail_platform_tests.conftest import free_port_pair
 
 SASL = {
     "kafka_bootstrap_servers": "broker.example.com:9093",
@@ -24,6 +27,15 @@ SASL = {
     "kafka_sasl_username": "till",
     "kafka_sasl_password": 'se"cr\\et',
 }
+
+#: What makes the embedded broker ask its clients, itself among them, for a login.
+LOGIN_WANTED = """\
+listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.client.sasl.enabled.mechanisms=PLAIN
+listener.name.client.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+  username="till" password="se\\\\"cr et" user_till="se\\\\"cr et";
+"""
 
 
 def with_admin(settings: Settings, do: Any) -> Any:
@@ -67,8 +79,7 @@ def test_credentials_reach_python_and_spark_clients_whatever_characters_they_hol
         "kafka.security.protocol": "SASL_SSL",
         "kafka.sasl.mechanism": "SCRAM-SHA-512",
         "kafka.sasl.jaas.config": (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required "
-            'username="till" password="se\\"cr\\\\et";'
+            'org.apache.kafka.common.security.scram.ScramLoginModule required username="till" password="se\\"cr\\\\et";'
         ),
     }
     plain = kafka.spark_options(load_settings(env_file=None, **SASL, kafka_sasl_mechanism="PLAIN"))
@@ -103,7 +114,9 @@ def test_topics_are_created_as_their_contracts_say_and_only_once(broker: Setting
 def test_a_topic_that_keeps_the_producers_time_is_refused_by_name(broker: Settings) -> None:
     created = NewTopic("create-time", 1, 1)
     with_admin(broker, lambda admin: admin.create_topics([created]))
-    with pytest.raises(RetailError, match=r"create-time has message\.timestamp\.type=CreateTime; set it to LogAppendTime"):
+    with pytest.raises(
+        RetailError, match=r"create-time has message\.timestamp\.type=CreateTime; set it to LogAppendTime"
+    ):
         kafka.ensure_topics(broker.model_copy(update={"kafka_topic": "create-time"}))
 
 
@@ -137,7 +150,9 @@ def test_a_server_that_is_not_there_is_one_line_that_names_the_setting() -> None
     settings = load_settings(env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
     assert not kafka.is_reachable(settings, timeout_seconds=5)
     for ask in (kafka.ensure_topics, lambda missing: kafka.offsets(missing, ["any"])):
-        with pytest.raises(RetailError, match=r"no Kafka broker answers at 127\.0\.0\.1:1 .*KAFKA_BOOTSTRAP_SERVERS") as told:
+        with pytest.raises(
+            RetailError, match=r"no Kafka broker answers at 127\.0\.0\.1:1 .*KAFKA_BOOTSTRAP_SERVERS"
+        ) as told:
             ask(settings)
         assert "\n" not in str(told.value)
 
@@ -165,3 +180,26 @@ def test_a_server_that_never_answers_is_given_up_in_time() -> None:
         began = time.monotonic()
         assert not kafka.is_reachable(settings, timeout_seconds=1)
         assert time.monotonic() - began < 10
+
+
+def test_a_broker_that_wants_a_login_lets_in_who_has_the_password_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = {
+        "kafka_security_protocol": "SASL_PLAINTEXT",
+        "kafka_sasl_mechanism": "PLAIN",
+        "kafka_sasl_username": "till",
+        "kafka_sasl_password": SecretStr('se"cr et'),
+    }
+    monkeypatch.setattr(embedded, "_CONFIGURATION", embedded._CONFIGURATION + LOGIN_WANTED)
+    open_settings = load_settings(env_file=None, retail_home=tmp_path, kafka_embedded_port=free_port_pair())
+    settings = open_settings.model_copy(update=login)
+    server = embedded.EmbeddedBroker(settings)
+    server.start()
+    try:
+        assert kafka.offsets(settings, [settings.kafka_topic])[settings.kafka_topic][0] == (0, 0)
+        assert not kafka.is_reachable(open_settings, timeout_seconds=3)
+        with pytest.raises(RetailError, match="no Kafka broker answers"):
+            kafka.ensure_topics(settings.model_copy(update={"kafka_sasl_password": SecretStr("wrong")}))
+    finally:
+        server.stop()
