@@ -9,6 +9,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from retail_platform.errors import RetailError
 
@@ -20,9 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# A log or a pipe has no width of its own; tables in it are not to be cut short.
+_WIDTH_OF_A_FILE = 160
+
 #: Results go to standard output, everything said along the way to standard error.
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDTH_OF_A_FILE)
 
 
 def main() -> None:
@@ -30,7 +34,7 @@ def main() -> None:
     try:
         app()
     except RetailError as error:
-        err.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         err.print("stopped")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -26,12 +28,20 @@ _STOP_SECONDS = 150.0
 @app.command(rich_help_panel=_PANEL)
 def dev(port: Annotated[int, typer.Option(min=1024, max=65535, help="Port of the UI, on 127.0.0.1.")] = 3000) -> None:
     """The whole platform on this machine: Kafka, Dagster's UI and daemon, the stream kept alive. Ctrl-C stops all of it."""
+    settings = get_settings()
+    # A shell that starts us in the background has us ignore Ctrl-C, and all that we start after us.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _only_one(settings):
+        raise typer.Exit(_dev(settings, port))
+
+
+def _dev(settings: Settings, port: int) -> int:
     from retail_platform.defs.execution import prepare_dagster_home
     from retail_platform.embedded.broker import EmbeddedBroker
     from retail_platform.kafka import ensure_topics
     from retail_platform.warehouse.dbt import dbt_manifest
 
-    settings = get_settings()
     broker = EmbeddedBroker(settings) if settings.embedded_kafka else None
     ours = broker is not None and not broker.status().running
     if broker is not None:
@@ -44,13 +54,24 @@ def dev(port: Annotated[int, typer.Option(min=1024, max=65535, help="Port of the
         err.print(
             f"Dagster's UI: [bold]http://127.0.0.1:{port}[/]   (Ctrl-C stops everything; state is in {settings.retail_home})"
         )
-        code = _dagster_dev(settings, str(home), port)
+        return _dagster_dev(settings, str(home), port)
     finally:
         _stop_stream(settings)
         if broker is not None and ours:
             err.print("stopping Kafka …")
             broker.stop()
-    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Two daemons on one DAGSTER_HOME fight over their heartbeats."""
+    settings.control_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.control_dir / "dev.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RetailError(f"`retail dev` already runs on {settings.retail_home}; stop it, or set RETAIL_HOME") from None
+        yield
 
 
 def _dagster_dev(settings: Settings, home: str, port: int) -> int:
@@ -58,8 +79,8 @@ def _dagster_dev(settings: Settings, home: str, port: int) -> int:
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"]
     env = child_environment(settings) | {"DAGSTER_HOME": home, "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, start_new_session=True)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    # Not in the project's folder: Dagster warns of the dagster.yaml there, whose copy it already has.
+    process = subprocess.Popen(command, env=env, cwd=home, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -30,7 +34,7 @@ def drain(settings: Settings) -> RunOutcome:
 
     _quieten()
     began = dt.datetime.now(dt.UTC)
-    with _told("the stream", lambda: _stream_line(settings, began)):
+    with _told(settings, "the stream", lambda: _stream_line(settings, began)):
         return run_job(settings, JOB)
 
 
@@ -41,7 +45,7 @@ def daily(settings: Settings, first: dt.date, last: dt.date) -> RunOutcome:
 
     _quieten()
     days = (last - first).days + 1
-    with _told("load, dbt, checks, CSV", lambda: f"{days} day{'s' if days > 1 else ''}, {first} to {last}"):
+    with _told(settings, "load, dbt, checks, CSV", lambda: f"{days} day{'s' if days > 1 else ''}, {first} to {last}"):
         return run_job(settings, DAILY_JOB, dates=(first, last))
 
 
@@ -51,7 +55,7 @@ def lake_checks(settings: Settings) -> RunOutcome:
     from retail_platform.defs.execution import run_job
 
     _quieten()
-    with _told("checks on the lake", lambda: ""):
+    with _told(settings, "checks on the lake", lambda: ""):
         return run_job(settings, LAKE_CHECKS_JOB)
 
 
@@ -117,16 +121,14 @@ def _stream_line(settings: Settings, began: dt.datetime) -> str:
 
 
 @contextlib.contextmanager
-def _told(what: str, line: Callable[[], str]) -> Iterator[None]:
+def _told(settings: Settings, what: str, line: Callable[[], str]) -> Iterator[None]:
     """Show ``what``, how long it has taken, and what ``line()`` says now, until the work is done."""
     done = threading.Event()
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[line]}"),
-    )
-    with Progress(*columns, console=err, transient=False) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("[dim]{task.fields[line]}"))
+    with (
+        _output_kept(settings.logs_dir / "runs.log") as terminal,
+        Progress(*columns, console=terminal, transient=False) as progress,
+    ):
         task = progress.add_task(what, total=1, line="")
 
         def look() -> None:
@@ -141,3 +143,23 @@ def _told(what: str, line: Callable[[], str]) -> Iterator[None]:
             done.set()
             teller.join()
             progress.update(task, completed=1, line=line())
+
+
+@contextlib.contextmanager
+def _output_kept(log: Path) -> Iterator[Console]:
+    """What Spark and dbt print goes to ``log``; yields a console that is still the terminal's standard error."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    with log.open("a") as file, os.fdopen(os.dup(2), "w") as terminal:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+        try:
+            yield Console(file=terminal, highlight=False, width=err.width)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, before in enumerate(kept, start=1):
+                os.dup2(before, number)
+                os.close(before)

@@ -95,6 +95,7 @@ def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition
         name="late_arrivals",
         job=job,
         minimum_interval_seconds=120,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             "Reloads each closed business date whose silver files are not those that were last loaded, however old it is: "
             "by comparison, not by looking back some days."

@@ -58,12 +58,11 @@ def run_job(
     prepare_dagster_home(settings)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     tags = {RANGE_START: dates[0].isoformat(), RANGE_END: dates[1].isoformat()} if dates else {}
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.get() as instance:
         definition = build_defs(settings).resolve_job_def(job)
         began = dt.datetime.now(dt.UTC)
         result = definition.execute_in_process(
-            instance=instance, run_config={**(run_config or {}), **quiet}, tags=tags, raise_on_error=False
+            instance=instance, run_config=run_config, tags=tags, raise_on_error=False
         )
         seconds = (dt.datetime.now(dt.UTC) - began).total_seconds()
         steps = {

@@ -110,6 +110,7 @@ def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
         name="ingest_supervisor",
         job=job,
         minimum_interval_seconds=10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             "Keeps one ingest run alive: launches it when Kafka answers, backs off after failures, gives up loudly after "
             "five in a row, ends a run whose heartbeat is stale. Turned off, it starts nothing more."
@@ -157,6 +158,7 @@ def _heartbeat(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="ingest_heartbeat",
         minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             "Turns the batches that the stream has committed into materializations of the business dates they touched, "
             "and into observations of lag and latency, so that lineage and freshness tell the truth."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
@@ -40,10 +41,14 @@ def open_lake(spark: SparkSession, settings: Settings) -> Lake:
         RetailError: a table was last written by someone else.
     """
     root = str(settings.lake_dir)
+    silver = {contract.silver_name: contract.silver_table for contract in settings.topics}
+    tables = (BRONZE_EVENTS, QUARANTINE_EVENTS, *silver.values(), SALES_BY_MINUTE, INGEST_BATCHES)
+    with ThreadPoolExecutor(len(tables), "open") as pool:
+        opened = dict(zip(tables, pool.map(lambda table: open_table(spark, root, table), tables), strict=True))
     return Lake(
-        bronze=open_table(spark, root, BRONZE_EVENTS),
-        quarantine=open_table(spark, root, QUARANTINE_EVENTS),
-        silver={contract.silver_name: open_table(spark, root, contract.silver_table) for contract in settings.topics},
-        minutes=open_table(spark, root, SALES_BY_MINUTE),
-        ledger=Ledger(open_table(spark, root, INGEST_BATCHES)),
+        bronze=opened[BRONZE_EVENTS],
+        quarantine=opened[QUARANTINE_EVENTS],
+        silver={name: opened[table] for name, table in silver.items()},
+        minutes=opened[SALES_BY_MINUTE],
+        ledger=Ledger(opened[INGEST_BATCHES]),
     )

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from delta.tables import DeltaTable
+from deltalake import DeltaTable as DeltaLog
 from pyspark.sql import DataFrame, SparkSession
 
 from retail_platform.contracts.model import Table
@@ -85,9 +86,10 @@ def open_table(spark: SparkSession, root: str, table: Table) -> LakeTable:
         RetailError: the newest commit was not made by this platform.
     """
     path = f"{root}/{table.path}"
-    if not DeltaTable.isDeltaTable(spark, path):
+    if not DeltaLog.is_deltatable(path):
         _create(spark, path, table)
-    newest = DeltaTable.forPath(spark, path).history(1).select("version", "userMetadata").first()
+    # Read without Spark: a commit file says it all, and Spark's own history costs a job a table at every start.
+    newest = DeltaLog(path, without_files=True).history(1)[0]
     try:
         writers = json.loads(newest["userMetadata"])["writers"]
     except (TypeError, ValueError, KeyError):

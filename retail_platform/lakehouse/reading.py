@@ -71,10 +71,14 @@ def ledger(settings: Settings, since: dt.datetime | None = None) -> list[BatchEn
     found = rows_of(
         manifest(settings, INGEST_BATCHES),
         "select query_id, batch_id, query_name, topic, end_offsets, rows_in, events, refused, duplicates, "
-        "business_dates, started_at, committed_at from t where committed_at > ? order by committed_at, query_id",
-        [since or dt.datetime(1970, 1, 1, tzinfo=dt.UTC)],
+        "business_dates, cast(started_at as timestamp), cast(committed_at as timestamp) from t "
+        "where cast(committed_at as timestamp) > ? order by committed_at, query_id",
+        [(since or dt.datetime(1970, 1, 1, tzinfo=dt.UTC)).replace(tzinfo=None)],
     )
-    return [BatchEntry(*row[:4], _offsets(row[4]), *row[5:9], tuple(row[9]), *row[10:]) for row in found]
+    return [
+        BatchEntry(*row[:4], _offsets(row[4]), *row[5:9], tuple(row[9]), *(at.replace(tzinfo=dt.UTC) for at in row[10:]))
+        for row in found
+    ]
 
 
 def _offsets(text: str) -> dict[str, dict[int, int]]:

@@ -89,8 +89,10 @@ def deliver(settings: Settings, messages: Iterable[Message]) -> None:
     assert report.failed == 0, report.refused
 
 
-def drain(spark: SparkSession, settings: Settings, prepare: Callable[[Lake], None] | None = None) -> None:
-    """Run the stream until Kafka is drained, then the minute sales: what the job does in ``available_now``."""
+def drain(
+    spark: SparkSession, settings: Settings, prepare: Callable[[Lake], None] | None = None, *, minutes: bool = False
+) -> None:
+    """Run the stream until Kafka is drained, then the minute sales where asked: what the job does in ``available_now``."""
     from retail_platform.ingest.lake import open_lake
     from retail_platform.ingest.stream import running_stream
     from retail_platform.lakehouse.lease import lake_lease
@@ -101,8 +103,9 @@ def drain(spark: SparkSession, settings: Settings, prepare: Callable[[Lake], Non
             prepare(lake)
         with running_stream(spark, settings, lake, available_now=True) as stream:
             _await(stream)
-            stream.start_minute_sales()
-            _await(stream)
+            if minutes:
+                stream.start_minute_sales()
+                _await(stream)
 
 
 def _await(stream: Stream) -> None:

@@ -53,7 +53,7 @@ def test_a_batch_that_was_cut_short_is_finished_by_the_next_start(
     deliver(lake_settings, [message(sale()), message(twin), message(years_old), message(None), message(sale())])
     with pytest.raises(StreamFailed, match=f"{'after' if after else 'before'} {table.path}"):
         drain(spark, lake_settings, dying(table, after=after))  # type: ignore[arg-type]
-    drain(spark, lake_settings)
+    drain(spark, lake_settings, minutes=True)
 
     (found, _) = quality.balance(lake_settings)
     assert (found.bronze, found.silver, found.quarantine, found.duplicates) == (9, 5, 2, 2)

@@ -33,7 +33,7 @@ def test_a_rebuilt_day_equals_what_the_stream_wrote_and_the_other_days_stay(
 ) -> None:
     sample = online_retail.messages(online_retail.read(online_retail.sample_file()))[:400]
     deliver(lake_settings, [*sample, *sample[:50], message(b"junk")])
-    drain(spark, lake_settings)
+    drain(spark, lake_settings, minutes=True)
     columns = ", ".join(f'"{column}"' for column in LINES.column_names)
     everything = f"select {columns} from t order by event_id, line_number"
     before, minutes = (

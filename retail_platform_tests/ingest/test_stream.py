@@ -36,7 +36,7 @@ def test_a_sale_becomes_exact_lines_in_silver_and_its_bytes_stay_in_bronze(
     event = sale(event_time="2026-03-02T23:30:00.5+01:00", event_id=str(uuid.uuid4()).upper())
     sent = message(event, key="T-1")
     deliver(lake_settings, [sent])
-    drain(spark, lake_settings)
+    drain(spark, lake_settings, minutes=True)
 
     found = rows(
         lake_settings,
