@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import multiprocessing
 import time
@@ -73,4 +74,6 @@ def _in_a_process(settings: Settings, job: str, dates: tuple[dt.date, dt.date] |
 def _run(settings: Settings, job: str, dates: tuple[dt.date, dt.date] | None) -> RunOutcome:
     from retail_platform.defs.execution import run_job  # noqa: PLC0415  a new process imports it as a user's would
 
-    return run_job(settings, job, dates=dates)
+    settings.logs_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.logs_dir / "benchmark.log").open("a") as log, contextlib.redirect_stdout(log):
+        return run_job(settings, job, dates=dates)

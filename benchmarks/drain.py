@@ -1,4 +1,4 @@
-"""How fast a preloaded topic is drained: the whole ingest beside two minimal streams, in one warm JVM, in both orders."""
+"""How fast a preloaded topic is drained: the whole ingest beside two minimal streams, warm and in both orders."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -29,6 +29,7 @@ from retail_platform.settings import PROJECT_ROOT, Settings
 
 _START_SECONDS = 180.0
 _TAIL_SECONDS = 30.0
+_BEHIND_SECONDS = 180.0
 _LOOK_SECONDS = 0.02
 
 
@@ -75,7 +76,7 @@ class _Reader:
         self._files = set(table.file_uris())
         self._last_commit: float | None = None
 
-    def run(self, told: Any) -> None:
+    def run(self, told: Callable[[int], None]) -> None:
         """Read until a version holds nothing of the measured time any more.
 
         Raises:
@@ -89,8 +90,8 @@ class _Reader:
             told(len(self.latencies))
             if len(appended) and appended.min() >= self._ends:
                 return
-            if now > self._ends + _TAIL_SECONDS:
-                raise RetailError(f"silver is over {_TAIL_SECONDS:.0f} s behind; the machine cannot keep up")
+            if now > self._ends + _BEHIND_SECONDS:
+                raise RetailError(f"silver is over {_BEHIND_SECONDS:.0f} s behind; this machine cannot keep up; lower --rate")
             if len(measured):
                 self._note_gap(now)
 

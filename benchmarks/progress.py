@@ -20,7 +20,7 @@ def counted(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
         def told(done: int) -> None:
             elapsed = progress.tasks[0].elapsed or 0
-            progress.update(task, completed=done, rate=f"{done / elapsed:,.0f}/s" if elapsed else "")
+            progress.update(task, completed=done, rate=_rate(done, elapsed))
 
         yield told
 
@@ -28,3 +28,9 @@ def counted(title: str, total: int) -> Iterator[Callable[[int], None]]:
 def say(line: str) -> None:
     """One line about what begins now."""
     err.print(line, soft_wrap=True, markup=False)
+
+
+def _rate(done: int, seconds: float) -> str:
+    if not seconds or not done:
+        return ""
+    return f"{done / seconds:,.0f}/s" if done > seconds else f"{seconds / done:,.1f} s each"

@@ -171,7 +171,7 @@ def text(results: dict[str, Result]) -> str:
         "# Benchmarks",
         "",
         "Written by `python -m benchmarks render` from `benchmarks/results.json`; `make bench` measures all of it again.",
-        "The figures belong to the machine that each section names. Nothing here is asserted by a test.",
+        "A figure belongs to the machine that its section names. No test asserts one.",
         "",
         "| what | target | reached | | how |",
         "|---|---|---|---|---|",
