@@ -19,12 +19,12 @@ def date_range(first: dt.date, last: dt.date) -> list[dt.date]:
     return [first + dt.timedelta(days=day) for day in range((last - first).days + 1)]
 
 
-def contiguous(dates: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
-    """The dates as (first, last) of each unbroken run of days, in order."""
-    ranges: list[tuple[dt.date, dt.date]] = []
+def ranges(dates: Iterable[dt.date], most_between: int = 0) -> list[tuple[dt.date, dt.date]]:
+    """The dates as (first, last) of each run of days, in order; up to ``most_between`` other days may lie in between."""
+    found: list[tuple[dt.date, dt.date]] = []
     for date in sorted(set(dates)):
-        if ranges and date - ranges[-1][1] == dt.timedelta(days=1):
-            ranges[-1] = (ranges[-1][0], date)
+        if found and date - found[-1][1] <= dt.timedelta(days=most_between + 1):
+            found[-1] = (found[-1][0], date)
         else:
-            ranges.append((date, date))
-    return ranges
+            found.append((date, date))
+    return found

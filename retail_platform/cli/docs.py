@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import SecretStr
 
 from retail_platform.cli.app import app, out
-from retail_platform.settings import PROJECT_ROOT, Settings, get_settings
+from retail_platform.settings import PROJECT_ROOT, Settings, env_example, get_settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -19,7 +19,7 @@ DOCS = PROJECT_ROOT / "docs"
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write the generated files again: contract pages, settings, dbt sources, the picture of the asset graph."""
+    """Write the generated files again: contract pages, settings, dbt sources, asset graph."""
     for path, text in generated(get_settings()).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         changed = not path.exists() or path.read_text(encoding="utf-8") != text
@@ -42,6 +42,7 @@ def generated(settings: Settings) -> dict[Path, str]:
         **pages,
         DOCS / "contracts" / "tables.md": tables_page(ALL_TABLES, WAREHOUSE_TABLES),
         DOCS / "settings.md": settings_page(),
+        PROJECT_ROOT / ".env.example": env_example(),
         DOCS / "architecture.svg": _picture(settings),
         SOURCES_FILE: render_sources(),
     }

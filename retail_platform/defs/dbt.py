@@ -54,6 +54,8 @@ def build(settings: Settings) -> dg.Definitions:
 
 
 def _seeds(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
+    target = manifest.parent / "target"
+
     @dbt_assets(
         manifest=manifest,
         name=SEEDS,
@@ -70,12 +72,14 @@ def _seeds(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
         if fx_rates_loaded(warehouse):
             yield dg.MaterializeResult(asset_key=next(iter(context.selected_asset_keys)), metadata={"unchanged": True})
         else:
-            yield from dbt.cli(["seed"], context=context).stream()
+            yield from dbt.cli(["seed"], context=context, target_path=target).stream()
 
     return seeds
 
 
 def _models(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
+    target = manifest.parent / "target"
+
     @dbt_assets(
         manifest=manifest,
         name=MODELS,
@@ -88,7 +92,8 @@ def _models(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         """Build and test the models over these dates, in one dbt invocation."""
         variables = json.dumps(window(dates_of(context)))
-        yield from dbt.cli(["build", "--exclude", "test_type:unit", "--vars", variables], context=context).stream()
+        command = ["build", "--exclude", "test_type:unit", "--vars", variables]
+        yield from dbt.cli(command, context=context, target_path=target).stream()
 
     return models
 

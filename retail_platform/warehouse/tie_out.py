@@ -48,7 +48,10 @@ _LATENCIES = """
         select distinct event_id, business_date, query_id, batch_id, append_time
         from read_parquet($files, hive_partitioning = true, hive_types = {'business_date': date})
     )
-    select business_date, median(epoch_ms(batches.committed_at) - epoch_ms(events.append_time)) as latency_ms
+    -- Whole milliseconds, as dbt's datediff counts them; epoch_ms would round a timestamp that has a zone.
+    select
+        business_date,
+        median(epoch_us(batches.committed_at) // 1000 - epoch_us(events.append_time) // 1000) as latency_ms
     from events
     join read_parquet($batches) as batches using (query_id, batch_id)
     where batches.committed_at is not null
