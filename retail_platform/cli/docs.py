@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,7 +21,10 @@ DOCS = PROJECT_ROOT / "docs"
 @app.command(hidden=True)
 def docs() -> None:
     """Write the generated files again: contract pages, settings, dbt sources, asset graph."""
-    for path, text in generated(get_settings()).items():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dagster's notices about its beta features
+        files = generated(get_settings())
+    for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         changed = not path.exists() or path.read_text(encoding="utf-8") != text
         path.write_text(text, encoding="utf-8")
