@@ -65,16 +65,15 @@ def show(
     """Some rows of a table, now or as it was at a version or a time. Raw values are shown as text, cut short."""
     from retail_platform.lakehouse.history import version_at
     from retail_platform.lakehouse.manifest import manifest
-    from retail_platform.lakehouse.reading import rows_of
+    from retail_platform.lakehouse.reading import records_of
 
     if version is not None and at is not None:
         raise typer.BadParameter("give --version or --at, not both")
     settings, table = get_settings(), _table(name)
     if at is not None:
         version = version_at(settings, table, at.replace(tzinfo=dt.UTC))
-    columns = ", ".join(f'"{column}"' for column in table.column_names)
-    found = rows_of(manifest(settings, table, version=version), f"select {columns} from t limit {limit}")
-    _print([dict(zip(table.column_names, map(_shown, row), strict=True)) for row in found], as_json=as_json)
+    records = records_of(manifest(settings, table, version=version), limit)
+    _print([{name: _shown(value) for name, value in record.items()} for record in records], as_json=as_json)
 
 
 def _table(name: str) -> LakeTable:

@@ -70,7 +70,9 @@ def _only_one(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RetailError(f"`retail dev` already runs on {settings.retail_home}; stop it, or set RETAIL_HOME") from None
+            raise RetailError(
+                f"`retail dev` already runs on {settings.retail_home}; stop it, or set RETAIL_HOME"
+            ) from None
         yield
 
 

@@ -124,7 +124,12 @@ def _stream_line(settings: Settings, began: dt.datetime) -> str:
 def _told(settings: Settings, what: str, line: Callable[[], str]) -> Iterator[None]:
     """Show ``what``, how long it has taken, and what ``line()`` says now, until the work is done."""
     done = threading.Event()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("[dim]{task.fields[line]}"))
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[line]}"),
+    )
     with (
         _output_kept(settings.logs_dir / "runs.log") as terminal,
         Progress(*columns, console=terminal, transient=False) as progress,

@@ -11,6 +11,9 @@ from retail_platform.contracts.model import Table
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
 
+#: The result of a step that hands no value on: what it wrote is in the lake, the warehouse or a file.
+Materialized = dg.MaterializeResult[None]
+
 #: What ``dg.define_asset_job`` returns, which Dagster does not export by name.
 JobSelection = Any
 

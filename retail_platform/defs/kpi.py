@@ -4,7 +4,14 @@ import datetime as dt
 
 import dagster as dg
 
-from retail_platform.defs.common import WAREHOUSE_POOL, daily_partitions, dates_of, one_line_failures, per_date
+from retail_platform.defs.common import (
+    WAREHOUSE_POOL,
+    Materialized,
+    daily_partitions,
+    dates_of,
+    one_line_failures,
+    per_date,
+)
 from retail_platform.settings import Settings
 from retail_platform.warehouse.dbt import MARTS
 
@@ -46,7 +53,7 @@ def _kpi_file(settings: Settings) -> dg.AssetsDefinition:
             "One row a business date in outputs/aggregates_daily.csv; a rerun of a date replaces its row."
         ),
     )
-    def aggregates_daily(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def aggregates_daily(context: dg.AssetExecutionContext) -> Materialized:
         from retail_platform.warehouse.factory import open_warehouse
         from retail_platform.warehouse.kpi_file import daily_kpis, upsert_daily
 
@@ -83,7 +90,7 @@ def _published_marts(settings: Settings) -> dg.AssetsDefinition:
             "which must not open the warehouse's file while it is written."
         ),
     )
-    def published_marts() -> dg.MaterializeResult:
+    def published_marts() -> Materialized:
         from retail_platform.warehouse.factory import open_warehouse
 
         with one_line_failures():

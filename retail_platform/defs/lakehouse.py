@@ -16,7 +16,14 @@ from retail_platform.contracts import (
     TRANSACTIONS,
 )
 from retail_platform.contracts.model import Table, TopicContract
-from retail_platform.defs.common import daily_partitions, dates_of, one_line_failures, per_date, table_spec
+from retail_platform.defs.common import (
+    Materialized,
+    daily_partitions,
+    dates_of,
+    one_line_failures,
+    per_date,
+    table_spec,
+)
 from retail_platform.lakehouse import quality, reading, requests
 from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
 from retail_platform.settings import Settings
@@ -74,7 +81,7 @@ def _silver(settings: Settings, contract: TopicContract) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def silver(context: dg.AssetExecutionContext, spark: SparkResource) -> dg.MaterializeResult:
+    def silver(context: dg.AssetExecutionContext, spark: SparkResource) -> Materialized:
         """Derive these days again from bronze. The stream writes silver by itself; this is for after a rule changed."""
         dates = dates_of(context)
         arguments = {"table": table.name, "dates": [date.isoformat() for date in dates]}
@@ -94,7 +101,7 @@ def _minute_sales(settings: Settings) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def sales_by_minute(context: dg.AssetExecutionContext, spark: SparkResource) -> dg.MaterializeResult:
+    def sales_by_minute(context: dg.AssetExecutionContext, spark: SparkResource) -> Materialized:
         """Sum these days' minutes again from silver."""
         arguments = {"dates": [date.isoformat() for date in dates_of(context)]}
         result = _do(context, settings, spark, "rebuild_minutes", arguments)

@@ -1,5 +1,7 @@
 """Where the data comes from: the Kafka topics, as assets that others write and we observe."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from retail_platform import kafka
@@ -18,8 +20,8 @@ def build(settings: Settings) -> dg.Definitions:
     """The topics, and an observation of how far they reach."""
     specs = [_topic(contract) for contract in settings.topics]
 
-    @dg.multi_observable_source_asset(name="kafka_offsets", specs=specs)
-    def kafka_offsets() -> dg.ObserveResult:
+    @dg.multi_observable_source_asset(name="kafka_offsets", specs=specs)  # type: ignore[untyped-decorator]
+    def kafka_offsets() -> Iterator[dg.ObserveResult]:
         """Read each topic's offsets from the broker."""
         with one_line_failures():
             reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])

@@ -5,6 +5,7 @@ import enum
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
@@ -12,7 +13,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 from retail_platform import kafka
 from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
 from retail_platform.contracts.model import Table
-from retail_platform.defs.common import JobSelection, table_spec
+from retail_platform.defs.common import JobSelection, Materialized, table_spec
 from retail_platform.defs.sources import topic_key
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
@@ -73,7 +74,7 @@ def _ingest(settings: Settings) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_STREAM, specs=[table_spec(table, topics, _KINDS) for table in tables])
     def ingest(
         context: dg.AssetExecutionContext, config: IngestConfig, pipes: dg.PipesSubprocessClient
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[Materialized]:
         """Run the streaming job; its log is in the step's output."""
         began = dt.datetime.now(dt.UTC)
         try:
@@ -91,7 +92,7 @@ def _ingest(settings: Settings) -> dg.AssetsDefinition:
     return ingest
 
 
-def _materializations(tables: tuple[Table, ...], batches: list[BatchEntry]) -> Iterator[dg.MaterializeResult]:
+def _materializations(tables: tuple[Table, ...], batches: list[BatchEntry]) -> Iterator[Materialized]:
     bronze = [batch for batch in batches if batch.query_name == BRONZE_EVENTS.path]
     rows = {
         BRONZE_EVENTS: sum(batch.rows_in for batch in bronze),
@@ -188,7 +189,7 @@ def _touched(settings: Settings, batches: list[BatchEntry]) -> Iterator[dg.Asset
             tables.append(SALES_BY_MINUTE)
         for date in sorted({date for batch in mine for date in batch.business_dates}):
             here = [batch for batch in mine if date in batch.business_dates]
-            metadata = {
+            metadata: dict[str, Any] = {
                 "reported by": "the stream",
                 "batches": len(here),
                 "last commit": dg.MetadataValue.timestamp(here[-1].committed_at),

@@ -9,6 +9,7 @@ from retail_platform.contracts import WAREHOUSE_TABLES
 from retail_platform.contracts.model import Table
 from retail_platform.defs.common import (
     WAREHOUSE_POOL,
+    Materialized,
     daily_partitions,
     dates_of,
     one_line_failures,
@@ -51,7 +52,7 @@ def _load(settings: Settings, table: Table) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def load(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def load(context: dg.AssetExecutionContext) -> Materialized:
         """Merge these dates' rows of one version of the lake table, in one transaction."""
         from retail_platform.warehouse.factory import open_warehouse
 

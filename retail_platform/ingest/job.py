@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
-from dagster_pipes import PipesContext, PipesDefaultMessageWriter, open_dagster_pipes
+from dagster_pipes import PipesDefaultMessageWriter, open_dagster_pipes
 
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
@@ -189,11 +188,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _reporting() -> Iterator[Report]:
     """Where the job says how it goes: to Dagster when it started the job, else to standard error."""
     if os.environ.get("DAGSTER_PIPES_CONTEXT") is None:
-        yield lambda line: sys.stderr.write(f"{line}\n") and None
+        yield _say
         return
-    context: PipesContext[Any]
     with open_dagster_pipes(message_writer=PipesDefaultMessageWriter()) as context:
         yield context.log.info
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":

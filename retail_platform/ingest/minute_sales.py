@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from retail_platform.contracts import SALES_BY_MINUTE
@@ -60,5 +60,5 @@ class MinuteSalesBatches:
             ).whenNotMatchedInsertAll().execute()
 
 
-def _minute() -> F.Column:
+def _minute() -> Column:
     return F.date_trunc("minute", "event_time")

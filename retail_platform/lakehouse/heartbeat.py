@@ -74,6 +74,7 @@ def read_heartbeat(settings: Settings) -> Heartbeat | None:
         data = json.loads(heartbeat_path(settings).read_text())
     except FileNotFoundError:
         return None
-    moments = {name: dt.datetime.fromisoformat(data.pop(name)) for name in ("started_at", "at")}
-    queries = tuple(QueryProgress(**query) for query in data.pop("queries"))
-    return Heartbeat(queries=queries, **moments, **data)
+    data["queries"] = tuple(QueryProgress(**query) for query in data["queries"])
+    for name in ("started_at", "at"):
+        data[name] = dt.datetime.fromisoformat(data[name])
+    return Heartbeat(**data)

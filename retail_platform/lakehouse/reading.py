@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import json
@@ -27,6 +28,14 @@ def rows_of(contents: Manifest, sql: str, parameters: Sequence[Any] = ()) -> lis
         files = ", ".join(f"'{path.replace(chr(39), chr(39) * 2)}'" for path in contents.files)
         connection.execute(f"create view t as select * from read_parquet([{files}], hive_partitioning = true)")
         return connection.execute(sql, list(parameters)).fetchall()
+
+
+def records_of(contents: Manifest, limit: int) -> list[dict[str, Any]]:
+    """Up to ``limit`` rows of the manifest's files, as dictionaries of the table's columns."""
+    names = contents.table.column_names
+    columns = ", ".join(f'"{name}"' for name in names)
+    found = rows_of(contents, f"select {columns} from t limit ?", [limit])
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def fingerprints(settings: Settings, table: Table) -> dict[dt.date, str]:
@@ -75,10 +84,16 @@ def ledger(settings: Settings, since: dt.datetime | None = None) -> list[BatchEn
         "where cast(committed_at as timestamp) > ? order by committed_at, query_id",
         [(since or dt.datetime(1970, 1, 1, tzinfo=dt.UTC)).replace(tzinfo=None)],
     )
-    return [
-        BatchEntry(*row[:4], _offsets(row[4]), *row[5:9], tuple(row[9]), *(at.replace(tzinfo=dt.UTC) for at in row[10:]))
-        for row in found
-    ]
+    return [_entry(row) for row in found]
+
+
+def _entry(row: tuple[Any, ...]) -> BatchEntry:
+    fields = dict(zip((field.name for field in dataclasses.fields(BatchEntry)), row, strict=True))
+    fields["end_offsets"] = _offsets(fields["end_offsets"])
+    fields["business_dates"] = tuple(fields["business_dates"])
+    for name in ("started_at", "committed_at"):
+        fields[name] = fields[name].replace(tzinfo=dt.UTC)
+    return BatchEntry(**fields)
 
 
 def _offsets(text: str) -> dict[str, dict[int, int]]:

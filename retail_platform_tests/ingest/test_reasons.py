@@ -245,7 +245,10 @@ def _judge(spark: SparkSession, values: list[bytes]) -> list[tuple[list[str] | N
 
     from retail_platform.ingest.transforms import BusinessCalendar, validated
 
-    schema = "topic string, partition int, offset bigint, append_time timestamp, key binary, value binary, headers array<string>"
+    schema = (
+        "topic string, partition int, offset bigint, append_time timestamp, key binary, value binary, "
+        "headers array<string>"
+    )
     now = dt.datetime.now(dt.UTC)
     data = [(TRANSACTIONS.topic, 0, number, now, b"", value, None) for number, value in enumerate(values)]
     records = spark.createDataFrame(data, schema)

@@ -112,7 +112,8 @@ def test_the_ledger_accounts_for_every_record(spark: SparkSession, lake_settings
     found = rows(
         lake_settings,
         INGEST_BATCHES,
-        "select query_name, rows_in, events, refused, duplicates, committed_at >= started_at from t where rows_in > 0 order by 1",
+        "select query_name, rows_in, events, refused, duplicates, committed_at >= started_at from t "
+        "where rows_in > 0 order by 1",
     )
     assert found == [(BRONZE_EVENTS.path, 5, 0, 0, 0, True), (LINES.path, 5, 2, 2, 1, True)]
     assert rows(lake_settings, QUARANTINE_EVENTS, "select value, reasons from t order by value nulls last") == [
