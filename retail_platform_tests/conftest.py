@@ -5,10 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from retail_platform.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def free_port_pair() -> int:
@@ -51,3 +55,42 @@ def broker(broker_settings: Settings) -> Iterator[Settings]:
 def settings(tmp_path: Path) -> Settings:
     """Settings with a fresh home and no broker."""
     return load_settings(env_file=None, retail_home=tmp_path / "home", retail_outputs=tmp_path / "outputs")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The suite's Spark session, configured as the job's."""
+    from retail_platform.ingest.session import spark_session
+
+    home = tmp_path_factory.mktemp("spark")
+    session = spark_session(load_settings(env_file=None, retail_home=home, spark_driver_memory="1g"), "retail-tests")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lake_settings(broker: Settings, tmp_path: Path) -> Settings:
+    """Settings that reach the suite's broker, whose topics are empty, and a lake that does not exist yet."""
+    return _own_lake(broker, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sample_lake(broker: Settings, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A lake that holds the real December 2010, and as many duplicates of it, as the stream wrote it. Do not write to it."""
+    from retail_platform.producer import online_retail
+    from retail_platform_tests.ingest.running import deliver, drain
+
+    settings = _own_lake(broker, tmp_path_factory.mktemp("sample"))
+    sample = online_retail.messages(online_retail.read(online_retail.sample_file()))
+    deliver(settings, [*sample, *sample])
+    drain(spark, settings, minutes=True)
+    return settings
+
+
+def _own_lake(broker: Settings, folder: Path) -> Settings:
+    from retail_platform_tests.ingest.running import empty_topics
+
+    empty_topics(broker)
+    return broker.model_copy(
+        update={"retail_home": folder / "home", "retail_outputs": folder / "outputs", "ingest_trigger_seconds": 0.2}
+    )

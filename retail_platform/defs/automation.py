@@ -6,7 +6,8 @@ import zoneinfo
 
 import dagster as dg
 
-from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, TRANSACTIONS
+from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
+from retail_platform.contracts.model import Table
 from retail_platform.defs.common import JobSelection
 from retail_platform.defs.kpi import KPI_KEY
 from retail_platform.defs.warehouse import LOADED_FROM, raw_key
@@ -27,15 +28,17 @@ _LAKE = (BRONZE_EVENTS, QUARANTINE_EVENTS, INGEST_BATCHES)
 
 def build(settings: Settings) -> dg.Definitions:
     """Jobs, schedules, and the late-arrivals sensor."""
-    groups = dg.AssetSelection.groups("raw", "seeds", "staging", "intermediate", "marts", "kpi")
+    silver = [*(contract.silver_table for contract in settings.topics), SALES_BY_MINUTE]
     daily = dg.define_asset_job(
         DAILY_JOB,
-        selection=groups,
+        selection=dg.AssetSelection.groups("raw", "seeds", "staging", "intermediate", "marts", "kpi")
+        | dg.AssetSelection.checks(*(_check(table, "unique_key") for table in silver)),
         description="A day, or a range of days, from silver to the KPI file: load, dbt, tie-out, CSV, published marts.",
     )
+    whole = dg.AssetSelection.checks_for_assets(*(dg.AssetKey(list(table.asset_key)) for table in _LAKE))
     lake_checks = dg.define_asset_job(
         LAKE_CHECKS_JOB,
-        selection=dg.AssetSelection.checks_for_assets(*(dg.AssetKey(list(table.asset_key)) for table in _LAKE)),
+        selection=whole | dg.AssetSelection.checks(*(_check(table, "contract") for table in silver)),
         description="The checks on the lake as a whole: contracts, balance, quarantine rate, offsets against Kafka.",
     )
     return dg.Definitions(
@@ -43,6 +46,10 @@ def build(settings: Settings) -> dg.Definitions:
         schedules=[_yesterday(settings, daily), _today(settings, daily), _hourly(settings, lake_checks)],
         sensors=[_late_arrivals(settings, daily)],
     )
+
+
+def _check(table: Table, name: str) -> dg.AssetCheckKey:
+    return dg.AssetCheckKey(dg.AssetKey(list(table.asset_key)), name)
 
 
 def _yesterday(settings: Settings, job: JobSelection) -> dg.ScheduleDefinition:

@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -255,7 +255,3 @@ def _offsets_check(settings: Settings) -> dg.AssetChecksDefinition:
 
     return offsets
 
-
-def checks_of_tables(tables: Sequence[Table]) -> list[dg.AssetCheckKey]:
-    """The blocking checks that a load of these tables runs first."""
-    return [dg.AssetCheckKey(dg.AssetKey(list(table.asset_key)), "unique_key") for table in tables]

@@ -79,6 +79,8 @@ def _derived(
     # An event cannot have been appended before its own time, but for the clocks' tolerance.
     earliest = min(dates) - dt.timedelta(days=1)
     records = lake.bronze.read().where((F.col("topic") == contract.topic) & (F.col("ingest_date") >= F.lit(earliest)))
+    # Before the first delivery is chosen: a twin that the stream has yet to take must not stand in for one it took.
+    records = records.where(_taken_already(taken))
     batches = spark.createDataFrame(
         [(entry.partition, entry.start, entry.end, entry.query_id, entry.batch_id) for entry in taken],
         "p int, first bigint, past bigint, query_id string, batch_id bigint",
@@ -87,6 +89,18 @@ def _derived(
     valid = validated(records.drop("query_id", "batch_id"), contract, calendar(settings)).where("reasons is null")
     once = first_delivery(valid).where(F.col("business_date").isin(list(dates)))
     return silver_rows(once.join(F.broadcast(batches), mine), contract, F.col("query_id"), F.col("batch_id"))
+
+
+def _taken_already(taken: Sequence[Taken]) -> str:
+    ends = _ends(taken)
+    return " or ".join(f"(partition = {partition} and offset < {end})" for partition, end in ends.items()) or "false"
+
+
+def _ends(taken: Sequence[Taken]) -> dict[int, int]:
+    ends: dict[int, int] = {}
+    for entry in taken:
+        ends[entry.partition] = max(ends.get(entry.partition, 0), entry.end)
+    return ends
 
 
 def _taken(lake: Lake, contract: TopicContract) -> list[Taken]:
@@ -112,9 +126,7 @@ def _taken(lake: Lake, contract: TopicContract) -> list[Taken]:
 
 def _wait_for_bronze(lake: Lake, contract: TopicContract, taken: Sequence[Taken]) -> None:
     """The bronze query runs on its own; what silver took must be in bronze before silver is derived from it."""
-    needed: dict[int, int] = {}
-    for entry in taken:
-        needed[entry.partition] = max(needed.get(entry.partition, 0), entry.end)
+    needed = _ends(taken)
     deadline = time.monotonic() + _BRONZE_WAIT_SECONDS
     while True:
         rows = lake.ledger.table.read().where(F.col("query_name") == lake.bronze.table.path).select("end_offsets")

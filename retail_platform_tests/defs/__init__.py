@@ -1,0 +1,1 @@
+"""Tests of the Dagster declarations, on a real instance."""
