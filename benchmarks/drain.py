@@ -13,8 +13,7 @@ from pyspark.sql import SparkSession
 from benchmarks import load
 from benchmarks.figures import median_ratio
 from benchmarks.homes import broker, lake_beside
-from benchmarks.streams import STREAMS, Pass, remove
-from retail_platform.ingest.session import spark_session
+from benchmarks.streams import STREAMS, Pass, remove, session
 from retail_platform.settings import Settings
 
 WARM_UP_SHARE = 5
@@ -30,7 +29,7 @@ def measure(events: int = 1_000_000, warm_up_seconds: float = 90) -> dict[str, A
         load.preload(lake_beside(settings, "", _TOPIC), events, "events into Kafka")
         warm_up_events = max(events // WARM_UP_SHARE, 1)
         load.preload(lake_beside(settings, "", _WARM_UP_TOPIC), warm_up_events, "events to warm up")
-        spark = spark_session(settings, "retail-benchmark")
+        spark = session(settings)
         try:
             runner = Runner(spark, settings)
             rounds = runner.warm_up(warm_up_events, warm_up_seconds)

@@ -91,7 +91,9 @@ class _Reader:
             if len(appended) and appended.min() >= self._ends:
                 return
             if now > self._ends + _BEHIND_SECONDS:
-                raise RetailError(f"silver is over {_BEHIND_SECONDS:.0f} s behind; this machine cannot keep up; lower --rate")
+                raise RetailError(
+                    f"silver is over {_BEHIND_SECONDS:.0f} s behind; this machine cannot keep up; lower --rate"
+                )
             if len(measured):
                 self._note_gap(now)
 

@@ -22,11 +22,10 @@ from benchmarks.figures import median_ratio
 from benchmarks.homes import broker, lake_beside
 from benchmarks.processes import cpu_seconds
 from benchmarks.progress import say
-from benchmarks.streams import Pass, remove, whole_ingest
+from benchmarks.streams import Pass, remove, session, whole_ingest
 from retail_platform import kafka
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.errors import RetailError
-from retail_platform.ingest.session import spark_session
 from retail_platform.settings import Settings
 
 _TOPIC, _WARM_UP_TOPIC = "benchmark", "benchmark-warm-up"
@@ -84,7 +83,7 @@ def measure(events: int = 1_000_000, warm_up_seconds: float = 90) -> dict[str, A
 
 def _passes(settings: Settings, events: int, warm_up_events: int, warm_up_seconds: float) -> dict[str, list[Pass]]:
     passes: dict[str, list[Pass]] = {"spark": [], "python": []}
-    spark = spark_session(settings, "retail-benchmark")
+    spark = session(settings)
     try:
         began, number = time.monotonic(), 0
         while time.monotonic() - began < warm_up_seconds:

@@ -20,13 +20,14 @@ from retail_platform.contracts import TRANSACTIONS
 from retail_platform.contracts.model import Field, Record, Records
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import open_lake
-from retail_platform.ingest.session import jvm_pid
+from retail_platform.ingest.session import jvm_pid, spark_session
 from retail_platform.ingest.stream import Stream, running_stream
 from retail_platform.lakehouse.lease import lake_lease
 from retail_platform.settings import Settings
 
 _LOOK_SECONDS = 0.05
-_TELL_SECONDS = 1.0
+_TELL_SECONDS = 2.0
+_MOST_BATCHES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,20 @@ class Pass:
 Drain = Callable[[SparkSession, Settings, int, str], Pass]
 
 
-def whole_ingest(spark: SparkSession, settings: Settings, events: int, title: str) -> Pass:
+def session(settings: Settings) -> SparkSession:
+    """The project's own Spark session, which remembers the progress of every batch."""
+    spark = spark_session(settings, "retail-benchmark")
+    spark.conf.set("spark.sql.streaming.numRecentProgressUpdates", _MOST_BATCHES)
+    return spark
+
+
+def whole_ingest(
+    spark: SparkSession, settings: Settings, events: int, title: str, *, minute_sales: bool = True
+) -> Pass:
     """Drain ``events`` records with the project's own stream: bronze, silver, quarantine, dedupe, ledger.
 
-    The tables are created before the clock starts; the minute sales are drained after it has stopped, and timed apart.
+    The tables are created before the clock starts; the minute sales are drained after it has stopped, and timed apart,
+    unless there is to be no ``minute_sales``.
 
     Raises:
         RetailError: a query failed, or took another number of records.
@@ -73,7 +84,7 @@ def whole_ingest(spark: SparkSession, settings: Settings, events: int, title: st
             seconds, cpu = time.monotonic() - began, _cpu(spark) - cpu
             _refuse_failure(stream)
             _refuse_short(silver.query, events)
-            minutes = _minute_sales(stream)
+            minutes = _minute_sales(stream) if minute_sales else None
             return Pass(events, seconds, cpu, _batch_seconds(silver.query), minutes)
 
 
