@@ -165,7 +165,7 @@ def test_the_report_says_what_was_met_what_was_missed_and_what_was_not_measured(
 
 def test_the_report_tells_every_goal_from_its_benchmarks_figures():
     batches = {
-        lake: dict.fromkeys(("on_time", "late_other_day", "late_same_day"), [1.0]) for lake in ("small", "large")
+        lake: {kind: [1.0] for kind in ("on_time", "late_other_day", "late_same_day")} for lake in ("small", "large")
     }
     rates = {"rate": {"spark": [15_000], "python": [30_000]}, "spark_to_python": 0.5, "cpu_spark": 90, "cpu_python": 30}
     run = {"seconds": 100.0, "peak_gib": 3.0}
