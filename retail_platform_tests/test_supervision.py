@@ -68,7 +68,9 @@ def test_an_old_heartbeat_does_not_end_a_run_that_has_just_begun() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["succeeded", "failed", "cancelled"]), st.floats(0, 1e6)), max_size=8))
-def test_a_stream_that_is_not_given_up_is_running_again_within_the_longest_backoff(ends: list[tuple[str, float]]) -> None:
+def test_a_stream_that_is_not_given_up_is_running_again_within_the_longest_backoff(
+    ends: list[tuple[str, float]],
+) -> None:
     runs = [run(str(number), state, ended) for number, (state, ended) in enumerate(ends)]
     later = NOW + LONGEST_BACKOFF
     answer = decide("ingest", runs, FRESH, STALE, later)

@@ -254,4 +254,3 @@ def _offsets_check(settings: Settings) -> dg.AssetChecksDefinition:
         )
 
     return offsets
-

@@ -78,6 +78,7 @@ class Job:
         with lake_lease(self.settings, f"ingest ({self.mode})", wait_seconds=_LEASE_WAIT_SECONDS) as lease:
             self._beat("starting", None)
             spark = spark_session(self.settings, "retail-ingest")
+            self.listen()  # again: PySpark has put its own handler of SIGINT in the place of ours
             lease.name_jvm(jvm_pid(spark))
             try:
                 lake = open_lake(spark, self.settings)
@@ -87,6 +88,11 @@ class Job:
                 self._after(stream)
             finally:
                 spark.stop()
+
+    def listen(self) -> None:
+        """Have SIGINT and SIGTERM ask the job to stop."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.ask_to_stop)
 
     def ask_to_stop(self, signum: int, _frame: FrameType | None) -> None:
         """Signal handler: stop between two batches; a job that has not managed to in time ends itself, losing nothing."""
@@ -175,8 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
             if settings.spark_master.startswith("local"):
                 os.nice(settings.ingest_nice)
             job = Job(settings, mode, report)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, job.ask_to_stop)
+            job.listen()
             job.run()
     except RetailError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -113,9 +113,7 @@ def test_a_row_that_the_warehouse_lost_fails_the_reconciliation_by_name(
     assert "transaction_lines 2010-12-03: rows is" in found.description
 
 
-def test_a_lost_record_fails_the_balance_by_name(
-    spark: SparkSession, lake_settings: Settings
-) -> None:
+def test_a_lost_record_fails_the_balance_by_name(spark: SparkSession, lake_settings: Settings) -> None:
     from retail_platform.ingest.lake import open_lake
 
     deliver(lake_settings, [message(sale()), message(sale()), message(b"junk")])
@@ -136,7 +134,7 @@ def _evaluate(settings: Settings, key: dg.AssetCheckKey, partition: str | None =
     defs = dg.Definitions.merge(build_defs(settings), dg.Definitions(jobs=[job]))
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def("one_check").execute_in_process(
-            instance=instance, partition_key=partition, raise_on_error=False
+            instance=instance, tags={"dagster/partition": partition} if partition else {}, raise_on_error=False
         )
     (found,) = result.get_asset_check_evaluations()
     return found

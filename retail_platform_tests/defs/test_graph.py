@@ -47,7 +47,9 @@ def test_the_jobs_schedules_and_sensors_are_those_that_were_reviewed(
     repository = defs.get_repository_def()
     assert {
         "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
-        "schedules": {entry.name: (entry.cron_schedule, entry.default_status.value) for entry in repository.schedule_defs},
+        "schedules": {
+            entry.name: (entry.cron_schedule, entry.default_status.value) for entry in repository.schedule_defs
+        },
         "sensors": {
             entry.name: (entry.minimum_interval_seconds, entry.default_status.value) for entry in repository.sensor_defs
         },
@@ -72,7 +74,9 @@ def test_every_check_says_what_it_proves(defs: dg.Definitions) -> None:
 
 def test_reading_the_definitions_loads_no_engine(tmp_path: Path) -> None:
     settings = load_settings(env_file=None, retail_home=tmp_path / "home")
-    code = f"import retail_platform.definitions, sys, json; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    code = (
+        f"import retail_platform.definitions, sys, json; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=child_environment(settings),

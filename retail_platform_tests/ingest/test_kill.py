@@ -1,0 +1,115 @@
+"""The real driver, killed with SIGKILL at named points of a batch and at random, then started again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from retail_platform.contracts import BRONZE_EVENTS, TRANSACTIONS
+from retail_platform.lakehouse import quality
+from retail_platform.lakehouse.heartbeat import read_heartbeat
+from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
+from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
+from retail_platform_tests.ingest.running import deliver, message, rows, sale
+
+LINES = TRANSACTIONS.silver_table
+_SECONDS = 150.0
+
+# The driver as it is, but that it kills itself with SIGKILL before or after its first write to a table.
+_DOOMED = """
+import os, signal, sys
+from retail_platform.ingest import job
+from retail_platform.lakehouse.delta import LakeTable
+table, after = sys.argv[1], sys.argv[2] == "after"
+write = LakeTable.append
+def append(self, rows, batch):
+    if self.table.path != table:
+        return write(self, rows, batch)
+    if after:
+        write(self, rows, batch)
+    os.kill(os.getpid(), signal.SIGKILL)
+LakeTable.append = append
+sys.exit(job.main(["--mode", "available_now"]))
+"""
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return child_environment(settings) | {
+        "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
+        "SPARK_DRIVER_MEMORY": "800m",
+        "INGEST_NICE": "0",
+    }
+
+
+def _start(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=_environment(settings), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL
+    )
+
+
+def _drain(settings: Settings) -> None:
+    assert _start(settings, "-m", "retail_platform.ingest.job", "--mode", "available_now").wait(_SECONDS) == 0
+
+
+@pytest.mark.timeout(600)
+def test_a_driver_killed_at_named_points_and_at_random_loses_nothing_and_doubles_nothing(
+    lake_settings: Settings,
+) -> None:
+    twin = sale()
+    deliver(
+        lake_settings,
+        [message(twin), message(sale()), message(b"junk"), message(sale(event_time="2014-01-01T00:00:00Z"))],
+    )
+    for table, when in ((LINES.path, "after"), (BRONZE_EVENTS.path, "before")):
+        assert _start(lake_settings, "-c", _DOOMED, table, when).wait(_SECONDS) == -signal.SIGKILL
+        deliver(lake_settings, [message(twin), message(sale()), message(None)])
+
+    running = _start(lake_settings, "-m", "retail_platform.ingest.job", "--mode", "continuous")
+    _wait_until_it_runs(lake_settings, running)
+    with pytest.raises(LakeInUse, match=f"process {running.pid}"), lake_lease(lake_settings, "a second writer"):
+        pass
+    deliver(lake_settings, [message(sale()) for _ in range(500)])
+    time.sleep(random.Random(7).uniform(0.2, 2.0))  # a moment of the batch that nobody chose
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    _drain(lake_settings)
+
+    (found, _) = quality.balance(lake_settings)
+    assert (found.bronze, found.silver, found.quarantine, found.duplicates) == (510, 505, 3, 2)
+    assert quality.duplicate_keys(lake_settings, LINES, None) == []
+    assert rows(lake_settings, BRONZE_EVENTS, 'select count(distinct ("partition", "offset")) from t') == [(510,)]
+
+
+@pytest.mark.timeout(300)
+def test_a_stream_that_is_told_to_stop_ends_between_batches_and_leaves_no_process(lake_settings: Settings) -> None:
+    deliver(lake_settings, [message(sale()) for _ in range(20)])
+    running = _start(lake_settings, "-m", "retail_platform.ingest.job", "--mode", "continuous")
+    _wait_until_it_runs(lake_settings, running)
+    owner = holder(lake_settings)
+    assert owner is not None
+    assert owner.jvm_pid is not None
+    running.send_signal(signal.SIGINT)
+    assert running.wait(_SECONDS) == 0
+    assert holder(lake_settings) is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(owner.jvm_pid, 0)
+    beat = read_heartbeat(lake_settings)
+    assert beat is not None
+    assert (beat.state, beat.mode) == ("stopped", "continuous")
+
+
+def _wait_until_it_runs(settings: Settings, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        beat = read_heartbeat(settings)
+        if beat is not None and beat.pid == process.pid and beat.state == "running":
+            return
+        assert process.poll() is None, "the stream ended"
+        assert time.monotonic() < deadline, "the stream does not start"
+        time.sleep(0.1)

@@ -1,0 +1,226 @@
+"""`retail dev` as a new user tries it: sensors on, events land, partitions turn green, runs and backfills by the UI's own API."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retail_platform.lakehouse import quality
+from retail_platform.lakehouse.lease import holder
+from retail_platform.producer import online_retail
+from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, load_settings
+from retail_platform_tests.conftest import free_port_pair
+from retail_platform_tests.ingest.running import deliver, message, sale
+
+pytestmark = pytest.mark.timeout(900)
+
+_SECONDS = 240.0
+_REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "retail-platform"}
+
+
+class Platform:
+    """A running `retail dev`, asked through the GraphQL API of its UI."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self.settings, self._url = settings, f"http://127.0.0.1:{port}/graphql"
+        env = child_environment(settings) | {
+            "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
+            "SPARK_DRIVER_MEMORY": "800m",
+        }
+        command = [str(Path(sys.executable).with_name("retail")), "dev", "--port", str(port)]
+        self.process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data that a query or mutation answers with."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(self._url, body, {"content-type": "application/json"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            answer: dict[str, Any] = json.loads(response.read())
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]  # type: ignore[no-any-return]
+
+    def until(self, what: str, holds: Callable[[], Any]) -> Any:
+        """Wait until ``holds`` answers with something true."""
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            assert self.process.poll() is None, "retail dev ended"
+            try:
+                found = holds()
+            except (urllib.error.URLError, ConnectionError):
+                found = None  # the UI is not up yet
+            if found:
+                return found
+            assert time.monotonic() < deadline, f"not within {_SECONDS:.0f} s: {what}"
+            time.sleep(0.5)
+
+    def runs(self, job: str) -> list[tuple[str, str]]:
+        """(run id, status) of a job's runs, newest first."""
+        data = self.ask(
+            "query($job: String!) {runsOrError(filter: {pipelineName: $job}) {... on Runs {results {runId status}}}}",
+            job=job,
+        )
+        return [(run["runId"], run["status"]) for run in data["runsOrError"]["results"]]
+
+    def green(self, *path: str) -> int:
+        """How many partitions of an asset are materialized."""
+        data = self.ask(
+            "query($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) "
+            "{... on AssetNode {partitionStats {numMaterialized}}}}",
+            key={"path": list(path)},
+        )
+        return int(data["assetNodeOrError"]["partitionStats"]["numMaterialized"])
+
+    def succeeded(self, run_id: str) -> bool:
+        """Whether a run has succeeded; a failed one fails the test."""
+        data = self.ask("query($id: ID!) {runOrError(runId: $id) {... on Run {status}}}", id=run_id)
+        status = data["runOrError"]["status"]
+        assert status not in ("FAILURE", "CANCELED"), f"run {run_id} ended as {status}"
+        return bool(status == "SUCCESS")
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """`retail dev` on a home of its own."""
+    home = tmp_path_factory.mktemp("dev")
+    settings = load_settings(
+        env_file=None, retail_home=home / "home", retail_outputs=home / "outputs", kafka_embedded_port=free_port_pair()
+    )
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    running = Platform(settings, port)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGINT)
+            running.process.wait(_SECONDS)
+
+
+def test_the_supervisor_starts_the_stream_and_the_partitions_turn_green(platform: Platform) -> None:
+    _stop_sensor(platform, "late_arrivals")
+    ((_, _),) = platform.until(
+        "the sensor's run", lambda: [run for run in platform.runs("ingest_stream") if run[1] == "STARTED"]
+    )
+    deliver(platform.settings, online_retail.messages(online_retail.read(online_retail.sample_file())))
+    platform.until("20 green silver days", lambda: platform.green("silver", "transaction_lines") == 20)
+    assert platform.green("silver", "sales_by_minute") == 20
+
+
+def test_a_partition_launched_from_the_ui_gives_its_row_of_the_csv(platform: Platform) -> None:
+    answer = platform.ask(
+        "mutation($p: ExecutionParams!) {launchRun(executionParams: $p) "
+        "{__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}}",
+        p={
+            "selector": {**_REPOSITORY, "jobName": "daily_kpis"},
+            "runConfigData": "{}",
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "2010-12-01"}]},
+        },
+    )["launchRun"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    platform.until("the day's run", lambda: platform.succeeded(answer["run"]["runId"]))
+    assert _figures(platform.settings) == _expected("2010-12-01")
+
+
+def test_a_backfill_launched_from_the_ui_is_one_run_and_adds_its_days(platform: Platform) -> None:
+    graph = platform.ask("{assetNodes {groupName assetKey {path} isPartitioned}}")["assetNodes"]
+    layers = ("raw", "staging", "intermediate", "marts", "kpi")
+    chosen = [
+        {"path": node["assetKey"]["path"]} for node in graph if node["groupName"] in layers and node["isPartitioned"]
+    ]
+    answer = platform.ask(
+        "mutation($p: LaunchBackfillParams!) {launchPartitionBackfill(backfillParams: $p) "
+        "{__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}}",
+        p={"assetSelection": chosen, "partitionNames": ["2010-12-02", "2010-12-03"]},
+    )["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+
+    def status() -> bool:
+        query = "query($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+        found = platform.ask(query, id=answer["backfillId"])["partitionBackfillOrError"]["status"]
+        assert found not in ("FAILED", "COMPLETED_FAILED", "CANCELED"), found
+        return bool(found == "COMPLETED_SUCCESS")
+
+    platform.until("the backfill", status)
+    assert _figures(platform.settings) == _expected("2010-12-01", "2010-12-02", "2010-12-03")
+    query = "query($t: [ExecutionTag!]) {runsOrError(filter: {tags: $t}) {... on Runs {results {runId}}}}"
+    runs = platform.ask(query, t=[{"key": "dagster/backfill", "value": answer["backfillId"]}])
+    assert len(runs["runsOrError"]["results"]) == 1
+
+
+def test_a_killed_driver_is_started_again_by_the_sensor_and_nothing_is_lost(platform: Platform) -> None:
+    before = holder(platform.settings)
+    assert before is not None
+    deliver(platform.settings, [message(sale()) for _ in range(200)])
+    os.kill(before.pid, signal.SIGKILL)
+    deliver(platform.settings, [message(sale()) for _ in range(200)])
+
+    def again() -> bool:
+        now = holder(platform.settings)
+        return now is not None and now.pid not in (0, before.pid)
+
+    platform.until("a new driver", again)
+
+    def complete() -> bool:
+        (found, _) = quality.balance(platform.settings)
+        return found.silver == 1955 + 400 and found.difference == 0
+
+    platform.until("all events in silver, once", complete)
+
+
+def test_ctrl_c_ends_all_of_it(platform: Platform) -> None:
+    owner = holder(platform.settings)
+    platform.process.send_signal(signal.SIGINT)
+    assert platform.process.wait(_SECONDS) == 0
+    assert holder(platform.settings) is None
+    left = [line for line in _processes() if str(platform.settings.retail_home) in line]
+    assert left == []
+    assert owner is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(owner.pid, 0)
+
+
+def _stop_sensor(platform: Platform, name: str) -> None:
+    """Turn a sensor off, as the switch in the UI does: the tests launch what they want to see."""
+    query = (
+        "query($s: RepositorySelector!) {sensorsOrError(repositorySelector: $s) {... on Sensors {results {id name}}}}"
+    )
+
+    def sensors() -> list[dict[str, str]]:
+        found: list[dict[str, str]] = platform.ask(query, s=_REPOSITORY)["sensorsOrError"].get("results", [])
+        return found
+
+    found = platform.until("the code location", sensors)
+    (sensor,) = (entry for entry in found if entry["name"] == name)
+    platform.ask("mutation($id: String!) {stopSensor(id: $id) {__typename}}", id=sensor["id"])
+
+
+def _figures(settings: Settings) -> list[dict[str, str]]:
+    with settings.kpi_csv.open() as file:
+        return [{k: v for k, v in row.items() if k != "streaming_latency_ms"} for row in csv.DictReader(file)]
+
+
+def _expected(*dates: str) -> list[dict[str, str]]:
+    with online_retail.sample_expected_daily().open() as file:
+        return [row for row in csv.DictReader(file) if row["date"] in dates]
+
+
+def _processes() -> Iterator[str]:
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
