@@ -1,4 +1,4 @@
-"""`retail dev` as a new user tries it: sensors on, events land, partitions turn green, runs and backfills by the UI's own API."""
+"""`retail dev` as a new user tries it: sensors on, partitions turn green, runs and backfills by the UI's own API."""
 
 from __future__ import annotations
 

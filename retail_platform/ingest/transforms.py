@@ -51,7 +51,7 @@ def validated(rows: DataFrame, contract: TopicContract, calendar: BusinessCalend
     event_id, or the record's own address when it is refused (a broken twin must never hide a good one).
     """
     seen = calendar.columns(rows).withColumn("parsed", F.explode(parsed(contract, F.col("value"))))
-    seen = seen.withColumn("e", F.col("parsed.e")[0])
+    seen = seen.withColumn("e", F.get("parsed.e", F.lit(0)))
     # A second barrier: each of the columns below asks for the answer, which must be computed once.
     seen = seen.withColumn("clean", F.explode(F.array(is_clean(contract))))
     seen = seen.withColumn("found", reasons(contract)).withColumn("ok", F.expr("clean or size(found) = 0"))
