@@ -23,7 +23,7 @@ from dagster_pipes import PipesDefaultMessageWriter, open_dagster_pipes
 
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
-from retail_platform.ingest.session import jvm_pid, spark_session
+from retail_platform.ingest.session import end_session, jvm_pid, spark_session
 from retail_platform.ingest.stream import Stream, running_stream
 from retail_platform.ingest.work import do_work
 from retail_platform.lakehouse import requests
@@ -87,7 +87,7 @@ class Job:
                     self._beat("stopping", stream)
                 self._after(stream)
             finally:
-                spark.stop()
+                end_session(spark)
 
     def listen(self) -> None:
         """Have SIGINT and SIGTERM ask the job to stop."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -12,6 +13,7 @@ from retail_platform.embedded.java import java_home
 from retail_platform.ingest.spark_config import spark_config
 from retail_platform.settings import Settings
 
+_JVM_EXIT_SECONDS = 30
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -44,3 +46,12 @@ def spark_session(settings: Settings, app_name: str) -> SparkSession:
 def jvm_pid(spark: SparkSession) -> int:
     """Process id of the driver's JVM."""
     return int(spark._jvm.java.lang.ProcessHandle.current().pid())  # type: ignore[union-attr]  # noqa: SLF001
+
+
+def end_session(spark: SparkSession) -> None:
+    """Stop Spark and wait until its JVM is gone: it would outlive this process by a moment, lease or no lease."""
+    gateway: Any = spark.sparkContext._gateway  # noqa: SLF001
+    spark.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait(_JVM_EXIT_SECONDS)

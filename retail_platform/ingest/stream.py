@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from retail_platform.settings import Settings
 
 MINUTE_SALES_TRIGGER_SECONDS = 20
 _STOP_SECONDS = 60.0
+# The last line of a Python traceback: the exception's name, a colon, and what it says.
+_RAISED = re.compile(r"^[A-Za-z_][\w.]*\.[A-Z]\w*: \S")
 
 BatchFunction = Callable[[DataFrame, int], None]
 
@@ -199,6 +202,8 @@ def _asked_for(error: StreamingQueryException) -> bool:
 
 
 def _root_cause(error: StreamingQueryException) -> str:
+    """The line that says what went wrong, out of a page of Java and Python frames."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if line.startswith("Caused by:")]
-    return (causes[-1].removeprefix("Caused by:") if causes else lines[0]).strip()[:500]
+    causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
+    raised = [line for line in lines if _RAISED.match(line)]
+    return (causes or raised or lines)[-1 if causes or raised else 0][:500]

@@ -29,7 +29,7 @@ def dying(table: Table, *, after: bool) -> object:
     """What makes the driver die before or after its next write to a table."""
 
     def prepare(lake: Lake) -> None:
-        (doomed,) = (entry for entry in lake.tables if entry.table is table)
+        (doomed,) = (entry for entry in lake.tables if entry.table.path == table.path)
         write = doomed.append
 
         def append(data: DataFrame, batch: Batch) -> None:
