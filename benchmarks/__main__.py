@@ -1,4 +1,4 @@
-"""``python -m benchmarks NAME | all | render``."""
+"""``python -m benchmarks [NAME | all | render]``; without a name, all."""
 
 from __future__ import annotations
 
@@ -20,14 +20,22 @@ NAMES = ("startup", "daily", "memory", "demo", "freshness", "single_process", "d
 
 app = typer.Typer(
     name="python -m benchmarks",
-    help="Measure this machine. Results go to benchmarks/results.json and docs/benchmarks.md; give it time and quiet.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 Events = Annotated[int, typer.Option(min=1000, help="Events in the preloaded topic.")]
 WarmUp = Annotated[float, typer.Option(min=0, help="Seconds of work before anything is timed.")]
 Trial = Annotated[bool, typer.Option("--trial", help="Print the result; record and render nothing.")]
+
+
+@app.callback(invoke_without_command=True)
+def benchmarks(context: typer.Context) -> None:
+    """Measure this machine: one benchmark, or all of them (an hour).
+
+    Results go to benchmarks/results.json and docs/benchmarks.md. Give it a machine with nothing else to do.
+    """
+    if context.invoked_subcommand is None:
+        everything()
 
 
 @app.command()
