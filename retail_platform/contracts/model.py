@@ -196,13 +196,15 @@ class Rule:
     """A rule across fields: when ``violated`` (a SQL expression) is true the event is refused with ``reason``.
 
     Fields stand in braces by their silver column, e.g. ``{discount} > 0``: the line's in ``per_line`` rules, otherwise
-    the header's. They are typed, and null where the field itself is not valid.
+    the header's. They are typed, and null where the field itself is not valid. ``surely_kept`` gives, by column, a
+    regular expression of values with which the rule holds whatever the others are: a shortcut, never the decision.
     """
 
     reason: str
     violated: str
     description: str
     per_line: bool = False
+    surely_kept: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

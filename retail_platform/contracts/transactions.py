@@ -97,12 +97,14 @@ TRANSACTIONS = TopicContract(
             "{discount} > {quantity} * {unit_price}",
             "A discount is at most its line's amount.",
             per_line=True,
+            surely_kept=(("discount", r"0(\.0{1,4})?"),),
         ),
         Rule(
             "range:items.amount",
             "{quantity} * {unit_price} > 99999999999999.9999",
             "A line's amount does not fit decimal(18,4).",
             per_line=True,
+            surely_kept=(("quantity", "[1-9][0-9]{0,4}"),),
         ),
     ),
     derived=(

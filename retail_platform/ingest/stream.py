@@ -67,8 +67,9 @@ class Stream:
         silver = self.lake.silver_of(contract)
         handle = self._handle(silver.table.path)
         horizon = dt.timedelta(minutes=self.settings.ingest_dedupe_horizon_minutes)
-        rows = first_deliveries(self._kafka(contract.topic), contract, calendar(self.settings), horizon)
-        batches = SilverBatches(handle, contract, silver, self.lake.quarantine, self.lake.ledger, self._pool)
+        days = calendar(self.settings)
+        rows = first_deliveries(self._kafka(contract.topic), contract, days, horizon)
+        batches = SilverBatches(handle, contract, days, silver, self.lake.quarantine, self.lake.ledger, self._pool)
         self._run(handle, rows, batches)
 
     def start_minute_sales(self) -> None:

@@ -14,9 +14,11 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from retail_platform.contracts import SALES_BY_MINUTE
 from retail_platform.contracts.model import Instant, Table, TopicContract
-from retail_platform.ingest.validation import is_clean, parsed, reasons, typed
+from retail_platform.ingest.validation import parsed, reasons, typed, with_clean
 
-RECORD_COLUMNS = ("topic", "partition", "offset", "append_time", "key", "value", "headers")
+_ADDRESS = ("topic", "partition", "offset", "append_time")
+_RAW = ("key", "value", "headers")
+RECORD_COLUMNS = (*_ADDRESS, *_RAW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +45,46 @@ def bronze_rows(rows: DataFrame, query_id: str, batch_id: int) -> DataFrame:
     return rows.select(*RECORD_COLUMNS, _ingest_date(), F.lit(query_id).alias("query_id"), _batch(batch_id))
 
 
-def validated(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
-    """Each record with ``e`` (the parsed event, null when refused) and ``reasons`` (null when valid).
+def screened(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
+    """Each record with the fast path's answer, ``clean``; a record that is not clean is yet to be :func:`judged`.
 
-    Columns: topic, partition, offset, append_time; key, value and headers only where refused, so that what is shuffled
-    and kept for a valid event is the event alone; e, event_time, business_date, reasons, and ``dedupe_key``: the
-    event_id, or the record's own address when it is refused (a broken twin must never hide a good one).
+    Columns: topic, partition, offset, append_time; key, value and headers only where not clean, so that what is shuffled
+    and kept for a valid event is the event alone; e (the parsed event), event_time and business_date only where clean;
+    ``dedupe_key``: the event_id, or the record's own address (a broken twin must never hide a good one); clean.
     """
-    seen = calendar.columns(rows).withColumn("parsed", F.explode(parsed(contract, F.col("value"))))
-    seen = seen.withColumn("e", F.get("parsed.e", F.lit(0)))
-    # A second barrier: each of the columns below asks for the answer, which must be computed once.
-    seen = seen.withColumn("clean", F.explode(F.array(is_clean(contract))))
-    seen = seen.withColumn("found", reasons(contract)).withColumn("ok", F.expr("clean or size(found) = 0"))
-    address = F.concat_ws("/", "topic", "partition", "offset")
-    event_id = F.expr(f"lower(e.{contract.event_id})")
-    moment = F.expr(typed(Instant(), f"e.{contract.event_time}"))
+    seen = with_clean(_parsed(rows, contract, calendar), contract)
     return seen.select(
-        "topic",
-        "partition",
-        "offset",
-        "append_time",
-        *(F.expr(f"if(ok, null, {name})").alias(name) for name in ("key", "value", "headers")),
-        F.expr("if(ok, e, null)").alias("e"),
-        F.when(F.col("ok"), moment).alias("event_time"),
-        F.when(F.col("ok"), F.to_date(F.from_utc_timestamp(moment, calendar.timezone))).alias("business_date"),
-        F.expr("if(ok, null, found)").alias("reasons"),
-        F.when(F.col("ok"), event_id).otherwise(address).alias("dedupe_key"),
+        *_ADDRESS,
+        *(F.expr(f"if(clean, null, {name})").alias(name) for name in _RAW),
+        *_event(contract, calendar, F.col("clean")),
+        "clean",
     )
+
+
+def judged(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
+    """What the slow path says of each record: ``reasons`` (null when it is valid after all), and the event if it is.
+
+    Columns: those of :func:`screened`, with ``reasons`` for ``clean``; key, value and headers only where refused.
+    """
+    seen = _parsed(rows, contract, calendar).withColumn("found", reasons(contract))
+    seen = seen.withColumn("ok", F.size("found") == 0)
+    return seen.select(
+        *_ADDRESS,
+        *(F.expr(f"if(ok, null, {name})").alias(name) for name in _RAW),
+        *_event(contract, calendar, F.col("ok")),
+        F.expr("if(ok, null, found)").alias("reasons"),
+    )
+
+
+def validated(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
+    """Each record of a batch as :func:`judged` gives it, most of them by the fast path."""
+    seen = screened(rows, contract, calendar)
+    return clean_events(seen).unionByName(judged(seen.where("not clean"), contract, calendar))
+
+
+def clean_events(seen: DataFrame) -> DataFrame:
+    """The clean records of :func:`screened`, with the columns of :func:`judged`."""
+    return seen.where("clean").withColumn("reasons", F.lit(None).cast("array<string>")).drop("clean")
 
 
 def quarantine_rows(checked: DataFrame, query_id: str, batch_id: int) -> DataFrame:
@@ -133,6 +148,23 @@ def sales_by_minute(lines: DataFrame) -> DataFrame:
         F.sum(F.col("net_amount") * signed).alias("net_amount"),
     )
     return conform(summed.withColumn("minute", F.col("w.start")), SALES_BY_MINUTE)
+
+
+def _parsed(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
+    seen = calendar.columns(rows).withColumn("parsed", F.explode(parsed(contract, F.col("value"))))
+    return seen.withColumn("e", F.get("parsed.e", F.lit(0)))
+
+
+def _event(contract: TopicContract, calendar: BusinessCalendar, valid: Column) -> list[Column]:
+    """e, event_time, business_date where the event is ``valid``, and its dedupe_key."""
+    moment = F.expr(typed(Instant(), f"e.{contract.event_time}"))
+    event_id = F.expr(f"lower(e.{contract.event_id})")
+    return [
+        F.when(valid, F.col("e")).alias("e"),
+        F.when(valid, moment).alias("event_time"),
+        F.when(valid, F.to_date(F.from_utc_timestamp(moment, calendar.timezone))).alias("business_date"),
+        F.when(valid, event_id).otherwise(F.concat_ws("/", "topic", "partition", "offset")).alias("dedupe_key"),
+    ]
 
 
 def _ingest_date() -> Column:

@@ -29,6 +29,7 @@ from retail_platform.contracts.model import (
     TopicContract,
     Uuid,
 )
+from retail_platform.producer import online_retail
 from retail_platform.settings import Settings
 from retail_platform_tests.ingest.running import deliver, drain, message, rows, sale
 
@@ -255,3 +256,46 @@ def _judge(spark: SparkSession, values: list[bytes]) -> list[tuple[list[str] | N
     judged = validated(records, TRANSACTIONS, BusinessCalendar("UTC", dt.date(2010, 12, 1)))
     found = judged.select("offset", "reasons", F.col("e.event_id").alias("id")).orderBy("offset").collect()
     return [(row["reasons"], row["id"]) for row in found]
+
+
+_LINES: list[tuple[dict[str, Any], list[str] | None]] = [
+    ({"quantity": "1\u00012"}, ["type:items.quantity"]),
+    ({"unit_price": "5\u00015"}, ["type:items.unit_price"]),
+    ({"discount": "0\u00010"}, ["type:items.discount"]),
+    ({"product_id": "\u0002"}, None),
+    ({"product_id": None}, ["missing:items.product_id"]),
+    ({"description": "A\u0001" + "x" * 500}, ["range:items.description"]),
+    ({"description": "A" * 500}, None),
+    ({"description": "A" * 501}, ["range:items.description"]),
+    ({"description": None}, None),
+    ({"description": ""}, ["range:items.description"]),
+    ({"quantity": 99999, "unit_price": "100000000"}, None),
+    ({"quantity": 10_000_000, "unit_price": "9999999"}, None),
+    ({"quantity": 1, "unit_price": "0", "discount": "0.01"}, ["range:items.discount"]),
+]
+
+
+def test_the_shortcut_for_plain_lines_decides_nothing_by_itself(spark: SparkSession) -> None:
+    plain = {"product_id": "P1", "quantity": 1, "unit_price": "2.50", "discount": "0"}
+    cases = [(items, why) for line, why in _LINES for items in ([{**plain, **line}], [plain, {**plain, **line}, plain])]
+    found = _judge(spark, [json.dumps(sale(items=items)).encode() for items, _ in cases])
+    assert [(items, why) for (items, _), (why, _) in zip(cases, found, strict=True)] == cases
+
+
+def test_a_line_that_is_null_is_refused(spark: SparkSession) -> None:
+    value = json.dumps(sale(items=[None, {"product_id": "P1", "quantity": 1, "unit_price": "1", "discount": "0"}]))
+    assert _judge(spark, [value.encode()])[0][0] == ["type:items"]
+
+
+def test_ordinary_receipts_take_the_shortcut(spark: SparkSession) -> None:
+    """What makes the ingest fast: nearly all lines are seen to be valid without looking at each."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    from retail_platform.ingest.validation import _plain_lines, parsed
+
+    values = [sent.value for sent in online_retail.messages(online_retail.read(online_retail.sample_file()))[:500]]
+    rows = spark.createDataFrame([(bytearray(value or b""),) for value in values], "value binary")
+    seen = rows.withColumn("e", F.explode(parsed(TRANSACTIONS, F.col("value")))).withColumn("e", F.get("e.e", F.lit(0)))
+    plain = seen.where("e.items is not null").select(F.expr(" and ".join(_plain_lines(TRANSACTIONS))).alias("plain"))
+    shares = [row["plain"] for row in plain.collect()]
+    assert sum(shares) > 0.9 * len(shares)
