@@ -61,6 +61,9 @@ class Settings(BaseSettings):
 
     spark_master: str = Field("local[*]", description="Spark master URL.")
     spark_driver_memory: str = Field("1500m", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
+    spark_driver_java_options: str = Field(
+        "", description="More options of the Spark driver's JVM, e.g. -XX:TieredStopAtLevel=1 for short runs."
+    )
     ingest_max_offsets_per_batch: int = Field(50_000, ge=100, description="Most Kafka records one micro-batch takes.")
     ingest_trigger_seconds: float = Field(
         1.0, ge=0.1, le=60, description="How often the continuous stream looks for records."

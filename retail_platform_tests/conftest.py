@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+# A suite's JVMs die young: the second compiler would cost more than it ever gives back.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
+
+
 def free_port_pair() -> int:
     """A port that is free together with the next one (broker and controller)."""
     for _ in range(50):
@@ -63,7 +67,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from retail_platform.ingest.session import spark_session
 
     home = tmp_path_factory.mktemp("spark")
-    session = spark_session(load_settings(env_file=None, retail_home=home, spark_driver_memory="1g"), "retail-tests")
+    settings = load_settings(
+        env_file=None, retail_home=home, spark_driver_memory="1g", spark_driver_java_options=SHORT_LIVED
+    )
+    session = spark_session(settings, "retail-tests")
     yield session
     session.stop()
 

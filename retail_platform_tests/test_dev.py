@@ -22,7 +22,7 @@ from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.lease import holder
 from retail_platform.producer import online_retail
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, load_settings
-from retail_platform_tests.conftest import free_port_pair
+from retail_platform_tests.conftest import SHORT_LIVED, free_port_pair
 from retail_platform_tests.ingest.running import deliver, message, sale
 
 pytestmark = pytest.mark.timeout(900)
@@ -39,6 +39,7 @@ class Platform:
         env = child_environment(settings) | {
             "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
             "SPARK_DRIVER_MEMORY": "800m",
+            "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
         }
         command = [str(Path(sys.executable).with_name("retail")), "dev", "--port", str(port)]
         self.process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)

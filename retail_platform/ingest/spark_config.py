@@ -42,7 +42,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
             "spark.driver.memory": settings.spark_driver_memory,
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.extraJavaOptions": f"-XX:+UseG1GC -Dderby.system.home={home}",
+            "spark.driver.extraJavaOptions": f"-XX:+UseG1GC -Dderby.system.home={home} {settings.spark_driver_java_options}",
             "spark.local.dir": str(home / "local"),
             "spark.sql.warehouse.dir": str(home / "warehouse"),
             # The defaults fork a process for every rename: half of a small batch's time (docs/architecture.md).

@@ -16,6 +16,7 @@ from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
+from retail_platform_tests.conftest import SHORT_LIVED
 from retail_platform_tests.ingest.running import deliver, message, rows, sale
 
 LINES = TRANSACTIONS.silver_table
@@ -43,6 +44,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     return child_environment(settings) | {
         "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
         "SPARK_DRIVER_MEMORY": "800m",
+        "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
         "INGEST_NICE": "0",
     }
 
