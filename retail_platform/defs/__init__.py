@@ -12,7 +12,5 @@ from retail_platform.settings import Settings
 def build_defs(settings: Settings) -> dg.Definitions:
     """Every definition, for these settings: what production, the command line and the tests all use."""
     stages = (sources, stream, lakehouse, warehouse, dbt, kpi, automation)
-    # The event log has every detail; the terminal needs what went wrong.
-    quiet = dg.colored_console_logger.configured({"log_level": "WARNING"})
-    common = dg.Definitions(executor=dg.in_process_executor, loggers={"console": quiet})
+    common = dg.Definitions(executor=dg.in_process_executor)
     return dg.Definitions.merge(*(stage.build(settings) for stage in stages), common)

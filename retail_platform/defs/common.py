@@ -17,6 +17,9 @@ Materialized = dg.MaterializeResult[None]
 #: What ``dg.define_asset_job`` returns, which Dagster does not export by name.
 JobSelection = Any
 
+#: Run configuration of runs that nobody watches on a terminal: the event log has every detail, the console what went wrong.
+QUIET_CONSOLE: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
+
 #: Writers of the embedded warehouse take turns; see ``dagster.yaml``.
 WAREHOUSE_POOL = "warehouse"
 

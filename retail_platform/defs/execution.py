@@ -13,6 +13,7 @@ import dagster as dg
 
 from retail_platform.defs import build_defs
 from retail_platform.defs.automation import RANGE_END, RANGE_START
+from retail_platform.defs.common import QUIET_CONSOLE
 from retail_platform.settings import PROJECT_ROOT, Settings
 
 
@@ -62,7 +63,7 @@ def run_job(
         definition = build_defs(settings).resolve_job_def(job)
         began = dt.datetime.now(dt.UTC)
         result = definition.execute_in_process(
-            instance=instance, run_config=run_config, tags=tags, raise_on_error=False
+            instance=instance, run_config={**QUIET_CONSOLE, **(run_config or {})}, tags=tags, raise_on_error=False
         )
         seconds = (dt.datetime.now(dt.UTC) - began).total_seconds()
         steps = {

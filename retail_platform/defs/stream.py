@@ -13,7 +13,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 from retail_platform import kafka
 from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
 from retail_platform.contracts.model import Table
-from retail_platform.defs.common import JobSelection, Materialized, table_spec
+from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, table_spec
 from retail_platform.defs.sources import topic_key
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
@@ -137,7 +137,9 @@ def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
                     return dg.SkipReason(f"the lake is being written by {other.owner} (process {other.pid})")
                 if not kafka.is_reachable(settings, timeout_seconds=5):
                     return dg.SkipReason(f"Kafka does not answer at {settings.bootstrap_servers}")
-                return dg.RunRequest(run_key=key, run_config={"ops": {_STREAM: {"config": {"mode": "continuous"}}}})
+                return dg.RunRequest(
+                    run_key=key, run_config={**QUIET_CONSOLE, "ops": {_STREAM: {"config": {"mode": "continuous"}}}}
+                )
 
     return ingest_supervisor
 
