@@ -15,6 +15,7 @@ from rich.table import Table
 
 from retail_platform.cli.app import app, err, out
 from retail_platform.errors import RetailError
+from retail_platform.partitions import date_range
 from retail_platform.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def run(
         out.print_json(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes]))
     else:
         _say(outcomes)
-        wanted = {first + dt.timedelta(days=day) for day in range((last - first).days + 1)}
-        running.print_table(running.kpi_table(settings, wanted))
+        running.print_table(running.kpi_table(settings, set(date_range(first, last))))
     _exit_unless_good(outcomes)
 
 
