@@ -10,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.ingest.query import QueryHandle
+from retail_platform.ingest.transforms import batch_constant
 from retail_platform.lakehouse.delta import Batch, LakeTable
 
 
@@ -51,7 +52,6 @@ class Ledger:
             "started_at": F.timestamp_millis(F.lit(planned)),
             "committed_at": F.lit(dt.datetime.now(dt.UTC)),
         }
-        row = self.table.spark.range(1, numPartitions=1).select(
-            *(values[column.name].cast(column.type.spark).alias(column.name) for column in INGEST_BATCHES.columns)
-        )
-        self.table.append(row, batch)
+        entry = F.struct(*(values[column.name].cast(column.type.spark).alias(column.name) for column in INGEST_BATCHES.columns))
+        rows = self.table.spark.range(1, numPartitions=1).select(batch_constant(entry).alias("entry")).select("entry.*")
+        self.table.append(rows, batch)

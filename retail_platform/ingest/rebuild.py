@@ -88,7 +88,7 @@ def _derived(
     mine = (F.col("partition") == F.col("p")) & (F.col("offset") >= F.col("first")) & (F.col("offset") < F.col("past"))
     valid = validated(records.drop("query_id", "batch_id"), contract, calendar(settings)).where("reasons is null")
     once = first_delivery(valid).where(F.col("business_date").isin(list(dates)))
-    return silver_rows(once.join(F.broadcast(batches), mine), contract, F.col("query_id"), F.col("batch_id"))
+    return silver_rows(once.join(F.broadcast(batches), mine), contract)
 
 
 def _taken_already(taken: Sequence[Taken]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, Row
@@ -25,6 +25,7 @@ from retail_platform.ingest.transforms import (
     clean_events,
     first_delivery,
     judged,
+    of_batch,
     quarantine_rows,
     records,
     screened,
@@ -44,12 +45,14 @@ def first_deliveries(
     Columns: those of :func:`~retail_platform.ingest.transforms.screened`, ``batch_time``, and ``late``: whether a twin
     of the event may be older than the horizon.
     """
-    seen = screened(records(kafka), contract, calendar).withColumn("batch_time", F.current_timestamp())
+    seen = screened(records(kafka), contract, calendar).observe(_TAKEN, F.count(F.lit(1)).alias("rows_in"))
+    # Spark puts the batch's clock in after it has planned, as a number in the code it generates: each batch would compile
+    # its own. What a higher-order function holds is interpreted, and stays out of it.
+    seen = seen.withColumn("batch_time", F.get(F.transform(F.array(F.current_timestamp()), lambda now: now), F.lit(0)))
     remembered = horizon - dt.timedelta(seconds=MAX_CLOCK_AHEAD_SECONDS)
     late = F.col("batch_time") - F.expr(f"interval {int(remembered.total_seconds())} seconds") > F.col("event_time")
     return (
         seen.withColumn("late", F.coalesce(late, F.lit(False)))
-        .observe(_TAKEN, F.count(F.lit(1)).alias("rows_in"))
         .withWatermark("batch_time", f"{int(horizon.total_seconds())} seconds")
         .dropDuplicatesWithinWatermark(["dedupe_key"])
     )
@@ -109,15 +112,16 @@ class SilverBatches:
         self.ledger.write(self.handle, batch, self.contract.topic, counts)
 
     def _append(self, events: DataFrame | None, refused: DataFrame | None, batch: Batch) -> None:
-        writes = []
-        if events is not None:
-            lines = silver_rows(events, self.contract, batch.query_id, batch.batch_id)
-            writes.append(self.pool.submit(self.silver.append, lines, batch))
+        beside: Future[None] | None = None
         if refused is not None:
             raw = quarantine_rows(refused, batch.query_id, batch.batch_id)
-            writes.append(self.pool.submit(self.quarantine.append, raw, batch))
-        for write in writes:
-            write.result()
+            beside = self.pool.submit(self.quarantine.append, raw, batch)
+        try:
+            if events is not None:
+                self.silver.append(silver_rows(of_batch(events, batch.query_id, batch.batch_id), self.contract), batch)
+        finally:
+            if beside is not None:
+                beside.result()
 
     def _without_known(
         self, events: DataFrame, doubtful: DataFrame, batch: Batch, dates: Sequence[dt.date]

@@ -30,9 +30,17 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": "20",
+        # The default, 100, is fewer than the ingest needs: each batch would push out and compile again what the next uses.
+        "spark.sql.codegen.cache.maxEntries": "2000",
+        # Isolated sessions have a class loader each, and Spark keeps its generated classes by class loader: every query
+        # would compile, and warm up, what another has already.
+        "spark.sql.artifact.isolation.enabled": "false",
         "spark.databricks.delta.snapshotPartitions": str(STATE_PARTITIONS),
         "spark.scheduler.mode": "FAIR",
         "spark.ui.enabled": "false",
+        # Spark describes each plan in words for its UI and its listeners, at full length, even when nobody looks.
+        "spark.sql.ui.explainMode": "simple",
+        "spark.sql.maxPlanStringLength": "1000",
         "spark.ui.showConsoleProgress": "false",
     }
     if settings.spark_master.startswith("local"):

@@ -42,7 +42,7 @@ def records(kafka: DataFrame) -> DataFrame:
 
 def bronze_rows(rows: DataFrame, query_id: str, batch_id: int) -> DataFrame:
     """One bronze row for each record, byte for byte."""
-    return rows.select(*RECORD_COLUMNS, _ingest_date(), F.lit(query_id).alias("query_id"), _batch(batch_id))
+    return of_batch(rows, query_id, batch_id).select(*RECORD_COLUMNS, _ingest_date(), "query_id", "batch_id")
 
 
 def screened(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
@@ -89,15 +89,29 @@ def clean_events(seen: DataFrame) -> DataFrame:
 
 def quarantine_rows(checked: DataFrame, query_id: str, batch_id: int) -> DataFrame:
     """One quarantine row for each refused record of :func:`validated`: raw, with its reasons."""
-    return checked.where("reasons is not null").select(
-        *RECORD_COLUMNS, "reasons", _ingest_date(), F.lit(query_id).alias("query_id"), _batch(batch_id)
-    )
+    refused = of_batch(checked.where("reasons is not null"), query_id, batch_id)
+    return refused.select(*RECORD_COLUMNS, "reasons", _ingest_date(), "query_id", "batch_id")
 
 
-def silver_rows(
-    checked: DataFrame, contract: TopicContract, query_id: str | Column, batch_id: int | Column
-) -> DataFrame:
-    """The silver rows of the valid events of :func:`validated`, in the silver table's column order."""
+def batch_constant(value: Column) -> Column:
+    """A value that is another in each batch, kept out of the generated code: to be selected alone, as it is exploded.
+
+    Spark writes a number into the source of the classes it generates, so every batch would compile its own, and run it
+    cold: half of the ingest's CPU time, when measured. The elements of a constant array are handed to it instead.
+    """
+    return F.explode(F.array(value))
+
+
+def of_batch(events: DataFrame, query_id: str, batch_id: int) -> DataFrame:
+    """``events`` with the ``query_id`` and ``batch_id`` of the micro-batch that writes them."""
+    return events.withColumns({"query_id": F.lit(query_id), "batch_id": batch_constant(F.lit(batch_id).cast("bigint"))})
+
+
+def silver_rows(checked: DataFrame, contract: TopicContract) -> DataFrame:
+    """The silver rows of the valid events of :func:`validated`, in the silver table's column order.
+
+    Needs, beside the columns of :func:`judged`, query_id and batch_id: see :func:`of_batch`.
+    """
     table = contract.silver_table
     good = checked.where("reasons is null")
     if contract.lines is not None:
@@ -113,8 +127,8 @@ def silver_rows(
         "partition",
         "offset",
         "append_time",
-        (F.lit(query_id) if isinstance(query_id, str) else query_id).alias("query_id"),
-        _batch(batch_id),
+        "query_id",
+        "batch_id",
     )
     for derived in contract.derived:
         plain = plain.withColumn(derived.name, F.expr(derived.expression))
@@ -169,7 +183,3 @@ def _event(contract: TopicContract, calendar: BusinessCalendar, valid: Column) -
 
 def _ingest_date() -> Column:
     return F.to_date("append_time").alias("ingest_date")
-
-
-def _batch(batch_id: int | Column) -> Column:
-    return (F.lit(batch_id).cast("bigint") if isinstance(batch_id, int) else batch_id).alias("batch_id")
