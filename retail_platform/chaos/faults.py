@@ -1,0 +1,208 @@
+"""The kinds of faults: each a small value that a schedule holds, and that knows how to happen to a stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from retail_platform.chaos.stage import Stage
+from retail_platform.errors import RetailError
+from retail_platform.settings import Settings
+
+_REFUSAL_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class KillAtPoint:
+    """The driver dies at a named point: its ``nth`` write to a table since it started."""
+
+    kind: ClassVar[str] = "kill_at_point"
+    kills: ClassVar[bool] = True
+    point: str
+    nth: int
+    victim: str
+    delay: float
+
+    def happen(self, stage: Stage) -> str:
+        """Start a doomed driver and wait for its death."""
+        stage.kill_driver()
+        arguments = ("--point", self.point, "--nth", str(self.nth), "--victim", self.victim, "--delay", str(self.delay))
+        driver = stage.start_driver(*arguments)
+        stage.wait(lambda: driver.poll() is not None, f"the driver lives on past {self.point}")
+        # A driver whose JVM died under it says so and ends; a Python process that was killed cannot.
+        if driver.returncode == -signal.SIGKILL or (self.victim == "jvm" and driver.returncode == 1):
+            stage.kills += 1
+            return f"died at {self.point}"
+        raise RetailError(f"the driver ended with exit code {driver.returncode} before {self.point}")
+
+
+@dataclass(frozen=True, slots=True)
+class KillAtRandom:
+    """A working driver dies ``after`` seconds, at a moment that nobody chose."""
+
+    kind: ClassVar[str] = "kill_at_random"
+    kills: ClassVar[bool] = True
+    after: float
+    victim: str
+
+    def happen(self, stage: Stage) -> str:
+        """Kill it."""
+        stage.working_driver()
+        stage.ended.wait(self.after)
+        stage.kill_driver(self.victim)
+        return f"killed {self.victim}"
+
+
+@dataclass(frozen=True, slots=True)
+class KillWhileStarting:
+    """A driver dies ``after`` seconds of life: in its start, or in the batch that it runs again."""
+
+    kind: ClassVar[str] = "kill_while_starting"
+    kills: ClassVar[bool] = True
+    after: float
+    victim: str
+
+    def happen(self, stage: Stage) -> str:
+        """Start it and kill it."""
+        stage.kill_driver()
+        stage.start_driver()
+        stage.ended.wait(self.after)
+        stage.kill_driver(self.victim)
+        return f"killed {self.victim}"
+
+
+@dataclass(frozen=True, slots=True)
+class KillBroker:
+    """The broker dies while records are on their way to it, and is back ``down`` seconds later."""
+
+    kind: ClassVar[str] = "kill_broker"
+    kills: ClassVar[bool] = False
+    down: float
+
+    def happen(self, stage: Stage) -> str:
+        """Kill and restart the broker under a working driver."""
+        stage.working_driver()
+        pid = stage.broker.status().pid
+        if pid is None:
+            raise RetailError("the broker does not run")
+        os.kill(pid, signal.SIGKILL)
+        stage.ended.wait(self.down)
+        stage.broker.stop()  # nothing is left to stop; it reaps the process
+        stage.broker.start()
+        return f"killed, back after {self.down:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The driver and its JVM stand still for ``seconds``, as in a suspended machine or a very long collection."""
+
+    kind: ClassVar[str] = "pause"
+    kills: ClassVar[bool] = False
+    seconds: float
+
+    def happen(self, stage: Stage) -> str:
+        """SIGSTOP, and later SIGCONT."""
+        driver = stage.working_driver()
+        pids = [pid for pid in (stage.jvm(), driver.pid) if pid is not None]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        stage.ended.wait(self.seconds)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        return f"stood still for {self.seconds:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStart:
+    """The job is started a second time beside itself: it must be refused, and the first must not notice."""
+
+    kind: ClassVar[str] = "second_start"
+    kills: ClassVar[bool] = False
+
+    def happen(self, stage: Stage) -> str:
+        """Start the second, and see it refused."""
+        first = stage.working_driver()
+        second = stage.start_driver()
+        stage.driver = first
+        try:
+            stage.wait(lambda: second.poll() is not None, "a second driver is not refused", _REFUSAL_SECONDS)
+        finally:
+            if second.poll() is None:
+                second.kill()
+            second.wait()
+        if second.returncode != 1 or first.poll() is not None:
+            raise RetailError(f"the second start ended with {second.returncode}, the first with {first.poll()}")
+        return "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class DamageCheckpoint:
+    """The newest file of a checkpoint's log is truncated or removed while the driver is dead.
+
+    Either the driver goes on by itself, or it refuses to start; then the file is put back, as from a backup.
+    """
+
+    kind: ClassVar[str] = "damage_checkpoint"
+    kills: ClassVar[bool] = True
+    query: str
+    log: str
+    how: str
+
+    def happen(self, stage: Stage) -> str:
+        """Kill the driver, damage its checkpoint, start it."""
+        stage.working_driver()
+        stage.kill_driver()
+        victim = newest(stage.settings, self.query, self.log)
+        backup = victim.with_name(f".{victim.name}.backup")
+        shutil.copy2(victim, backup)
+        crc = victim.with_name(f".{victim.name}.crc")
+        crc.unlink(missing_ok=True)
+        if self.how == "remove":
+            victim.unlink()
+        else:
+            os.truncate(victim, victim.stat().st_size // 2)
+        try:
+            stage.working_driver()
+        except RetailError as error:
+            stage.kill_driver()
+            shutil.copy2(backup, victim)
+            return f"{self.how} {self.log}/{victim.name}: refused ({error}), put back"
+        return f"{self.how} {self.log}/{victim.name}: went on by itself"
+
+
+Fault = KillAtPoint | KillAtRandom | KillWhileStarting | KillBroker | Pause | SecondStart | DamageCheckpoint
+KINDS: dict[str, type[Fault]] = {
+    kind.kind: kind
+    for kind in (KillAtPoint, KillAtRandom, KillWhileStarting, KillBroker, Pause, SecondStart, DamageCheckpoint)
+}
+
+
+def newest(settings: Settings, query: str, log: str) -> Path:
+    """The newest entry of a query's ``offsets`` or ``commits``."""
+    folder = settings.checkpoints_dir / query.replace("/", "-") / log
+    return max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def to_json(fault: Fault) -> dict[str, Any]:
+    """The fault as a schedule file holds it."""
+    return {"kind": fault.kind, **dataclasses.asdict(fault)}
+
+
+def from_json(data: dict[str, Any]) -> Fault:
+    """The fault that a schedule file holds.
+
+    Raises:
+        RetailError: there is no such kind, or it takes other values.
+    """
+    values = dict(data)
+    try:
+        return KINDS[values.pop("kind")](**values)
+    except (KeyError, TypeError) as error:
+        raise RetailError(
+            f"{data} is not a fault of a schedule ({error}); write one with `retail chaos run`"
+        ) from error

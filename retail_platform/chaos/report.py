@@ -1,0 +1,121 @@
+"""The results of chaos runs: a JSON file, and the page that is written from it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from retail_platform.chaos.nemesis import Run
+from retail_platform.chaos.points import POINTS
+from retail_platform.settings import PROJECT_ROOT
+
+RESULTS = PROJECT_ROOT / "docs" / "chaos-results.json"
+
+_PACKAGES = ("pyspark", "deltalake", "delta-spark", "aiokafka", "duckdb")
+_ABOUT = (
+    "Written by `retail docs` from `docs/chaos-results.json`. What the runs do, and how to repeat one from its seed, is in "
+    "[guarantees.md](guarantees.md)."
+)
+#: With no failure in n trials the rate of failures is, at 95 %, below this many nths.
+_RULE_OF_THREE = 3
+
+
+def described(run: Run) -> dict[str, Any]:
+    """A run's record with when, on what machine, at which commit and with which versions it was made."""
+    return {
+        "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.platform(terse=True)}",
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        **run.record(),
+    }
+
+
+def read(path: Path = RESULTS) -> list[dict[str, Any]]:
+    """The runs of a results file, oldest first; none where there is no file."""
+    runs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return runs
+
+
+def add(path: Path, record: dict[str, Any]) -> None:
+    """Add a run to a results file."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps([*read(path), record], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """The results as a page: what the kills prove, each run, and each named point with how often a driver died there."""
+    good = [run for run in runs if not run["findings"]]
+    kills = sum(run["kills"] for run in good)
+    by_point = {point: sum(run["points"].get(point, 0) for run in runs) for point in POINTS}
+    return "\n".join(
+        [
+            "# What chaos has shown",
+            "",
+            _ABOUT,
+            "",
+            _proof(kills, len(good)),
+            "",
+            "| when | seed | events/s | kills | faults | acknowledged | recovery median, worst (s) | findings |",
+            "|---|---|---|---|---|---|---|---|",
+            *(_row(run) for run in runs),
+            "",
+            *(line for run in runs for line in _findings(run)),
+            "## Named points",
+            "",
+            "| point | drivers that died there |",
+            "|---|---|",
+            *(f"| {point} | {count} |" for point, count in by_point.items()),
+            "",
+            *_surroundings(runs),
+        ]
+    )
+
+
+def _proof(kills: int, runs: int) -> str:
+    if not kills:
+        return "No run without a finding yet."
+    bound = _RULE_OF_THREE / kills
+    return (
+        f"**{kills} driver kills in {runs} runs under load without a finding.** No failure in {kills} independent kills "
+        f"says that, at 95 % confidence, fewer than {bound:.1%} of such kills (3/n) lose or double anything. It says "
+        "nothing of kinds of faults that are not in the schedule, of power loss, or of other machines."
+    )
+
+
+def _row(run: dict[str, Any]) -> str:
+    faults = ", ".join(f"{count} {kind}" for kind, count in run["faults"].items())
+    recovery = run["recovery_seconds"]
+    return (
+        f"| {run['measured_at'][:16]} | {run['seed']} | {run['rate']:g} | {run['kills']} | {faults} | "
+        f"{run['counts'].get('acknowledged', 0):,} | {recovery['median']}, {recovery['worst']} | {len(run['findings'])} |"
+    )
+
+
+def _findings(run: dict[str, Any]) -> list[str]:
+    if not run["findings"]:
+        return []
+    found = [f"- {entry['promise']}: {entry['count']:,} times, e.g. `{entry['example']}`" for entry in run["findings"]]
+    return [f"## Findings of seed {run['seed']} ({run['measured_at'][:10]}, commit `{run['commit']}`)", "", *found, ""]
+
+
+def _surroundings(runs: list[dict[str, Any]]) -> list[str]:
+    if not runs:
+        return []
+    last = runs[-1]
+    versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
+    return [f"Last run: commit `{last['commit']}`, {last['machine']}; {versions}.", ""]
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()

@@ -1,0 +1,189 @@
+"""What a chaos run plays on: a home of its own with its own broker, and the driver's process, started and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retail_platform.contracts import INGEST_BATCHES
+from retail_platform.embedded.broker import EmbeddedBroker
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.lease import holder
+from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
+
+_POLL_SECONDS = 0.1
+_TRIES = 50
+#: From a start to the first batch, on a busy laptop; a driver that takes longer is a finding.
+PATIENCE_SECONDS = 240.0
+
+
+def chaos_settings(settings: Settings, home: Path) -> Settings:
+    """Settings of a chaos home: its own lake and broker, whatever the platform's are; the rest as it is.
+
+    Raises:
+        RetailError: there are no two free ports in a row.
+    """
+    return settings.model_copy(
+        update={
+            "retail_home": home,
+            "retail_outputs": home / "outputs",
+            "kafka_bootstrap_servers": None,
+            "kafka_security_protocol": "PLAINTEXT",
+            "kafka_embedded_port": _free_ports(),
+            "business_timezone": "UTC",  # the verifier's days
+        }
+    )
+
+
+@dataclass
+class Stage:
+    """The processes of one run. Use :func:`open_stage`, which leaves none behind."""
+
+    settings: Settings
+    broker: EmbeddedBroker
+    driver: subprocess.Popen[bytes] | None = None
+    kills: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def commits(self) -> int:
+        """How many batches have been finished so far, in all lives of the driver."""
+        log = self.settings.lake_dir / INGEST_BATCHES.path / "_delta_log"
+        return sum(1 for _ in log.glob("*.json")) if log.exists() else 0
+
+    def start_driver(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the driver, as it is or (with arguments) doomed; its output goes to the home's ``logs/driver.log``."""
+        module = "doomed" if arguments else "job"
+        command = (
+            ["-m", "retail_platform.chaos.doomed", *arguments] if arguments else ["-m", "retail_platform.ingest.job"]
+        )
+        self.settings.logs_dir.mkdir(parents=True, exist_ok=True)
+        with (self.settings.logs_dir / "driver.log").open("ab") as log:
+            log.write(f"--- {module} {' '.join(arguments)}\n".encode())
+            log.flush()
+            self.driver = subprocess.Popen(
+                [sys.executable, *command, "--mode", "continuous"],
+                env=self._environment(),
+                cwd=PROJECT_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return self.driver
+
+    def working_driver(self) -> subprocess.Popen[bytes]:
+        """The driver, started where none runs, once it has finished a batch.
+
+        Raises:
+            RetailError: it ended, or took too long.
+        """
+        if self.driver is not None and self.driver.poll() is None:
+            return self.driver
+        before = self.commits
+        driver = self.start_driver()
+        self.wait(lambda: self.commits > before or driver.poll() is not None, "the driver finishes no batch")
+        if driver.poll() is not None:
+            raise RetailError(
+                f"the driver ended with exit code {driver.returncode}; see {self.settings.logs_dir}/driver.log"
+            )
+        return driver
+
+    def kill_driver(self, victim: str = "both") -> None:
+        """SIGKILL the driver's Python process, its JVM, or both; return when both are gone.
+
+        Raises:
+            RetailError: the one outlived the other for too long.
+        """
+        driver = self.driver
+        if driver is None or driver.poll() is not None:
+            return
+        jvm = self.jvm()
+        self.kills += 1
+        if victim in ("jvm", "both") and jvm is not None:
+            _kill(jvm)
+        if victim in ("python", "both") or jvm is None:
+            _kill(driver.pid)
+        self.wait(lambda: driver.poll() is not None, "the driver outlives its JVM")
+
+    def jvm(self) -> int | None:
+        """Process id of the driver's JVM, once it has one."""
+        owner = holder(self.settings)
+        mine = owner is not None and self.driver is not None and owner.pid == self.driver.pid
+        return owner.jvm_pid if mine and owner is not None else None
+
+    def end_driver(self) -> None:
+        """Stop the driver between two batches, as an operator does."""
+        driver = self.driver
+        if driver is None or driver.poll() is not None:
+            return
+        driver.send_signal(signal.SIGTERM)
+        self.wait(lambda: driver.poll() is not None, "the driver does not stop")
+
+    def wait(self, reached: Callable[[], bool], complaint: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until it is so.
+
+        Raises:
+            RetailError: with ``complaint``, after ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        while not reached():
+            if time.monotonic() > deadline:
+                raise RetailError(f"{complaint} within {seconds:.0f} s; see {self.settings.logs_dir}")
+            self.ended.wait(_POLL_SECONDS)
+
+    def _environment(self) -> dict[str, str]:
+        settings = self.settings
+        return child_environment(settings) | {
+            "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+            "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+            "KAFKA_TOPIC": settings.kafka_topic,
+            "BUSINESS_TIMEZONE": settings.business_timezone,
+            "INGEST_DEDUPE_HORIZON_MINUTES": "10",
+            "INGEST_TRIGGER_SECONDS": "0.5",
+            "INGEST_MAX_OFFSETS_PER_BATCH": "5000",
+            "SPARK_DRIVER_MEMORY": "800m",
+            # These drivers die young: the second compiler would cost more than it gives back.
+            "SPARK_DRIVER_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",
+        }
+
+
+@contextlib.contextmanager
+def open_stage(settings: Settings) -> Iterator[Stage]:
+    """A running broker and no driver yet; at the end nothing is left running."""
+    stage = Stage(settings, EmbeddedBroker(settings))
+    stage.broker.start()
+    try:
+        yield stage
+    finally:
+        stage.ended.set()
+        if stage.driver is not None and stage.driver.poll() is None:
+            jvm = stage.jvm()
+            _kill(stage.driver.pid)
+            stage.driver.wait()
+            if jvm is not None:
+                _kill(jvm)
+        stage.broker.stop()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _free_ports() -> int:
+    for _ in range(_TRIES):
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            second.bind(("127.0.0.1", port + 1))
+            return port
+    raise RetailError("no two free ports in a row on 127.0.0.1; close something and try again")
