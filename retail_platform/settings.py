@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import zoneinfo
 from collections.abc import Mapping
 from functools import lru_cache
@@ -76,7 +77,25 @@ class Settings(BaseSettings):
         0.02, ge=0, le=1, description="Share of a day's records in quarantine above which the check warns."
     )
     quarantine_error_rate: float = Field(0.10, ge=0, le=1, description="The share above which it is an error.")
+    lake_history_days: int = Field(
+        7, ge=1, le=365, description="Days that a table's versions stay readable; VACUUM removes what is older."
+    )
     ingest_nice: int = Field(10, ge=0, le=19, description="Niceness of the local Spark process.")
+
+    alert_webhook_url: SecretStr | None = Field(None, description="Address that alerts are posted to as JSON.")
+    alert_slack_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook for alerts.")
+    alert_pagerduty_routing_key: SecretStr | None = Field(
+        None, description="Integration key of a PagerDuty service (Events API v2) for alerts."
+    )
+    alert_pagerduty_url: str = Field(
+        "https://events.pagerduty.com/v2/enqueue", description="Endpoint of the Events API; the EU has its own."
+    )
+    alert_most_per_minute: int = Field(
+        10, ge=1, le=100, description="Most alerts that one channel is sent in a minute; the others wait."
+    )
+    dagster_ui_url: str = Field(
+        "http://127.0.0.1:3000", description="Where people reach Dagster's UI: alerts link to it."
+    )
 
     aws_access_key_id: str | None = Field(None, description="AWS key; unset: the default credential chain.")
     aws_secret_access_key: SecretStr | None = Field(None, description="AWS secret key.")
@@ -108,6 +127,14 @@ class Settings(BaseSettings):
             host, _, port = server.strip().rpartition(":")
             if not host or not port.isdigit():
                 raise ValueError("must be host:port[,host:port…], e.g. broker.example.com:9092")
+        return value
+
+    @field_validator("alert_webhook_url", "alert_slack_webhook_url", "alert_pagerduty_url", "dagster_ui_url")
+    @classmethod
+    def _web_address(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        address = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if address is not None and not re.fullmatch(r"https?://[^\s/?#]+([/?#]\S*)?", address):
+            raise ValueError("must begin with https:// or http:// and name a host, without spaces")
         return value
 
     @field_validator("partitions_start_date")

@@ -65,7 +65,8 @@ def test_the_settings_page_marks_every_secret() -> None:
     lines = {line.split("`")[1]: line for line in docs_command.settings_page().splitlines() if line.startswith("| `")}
     assert set(lines) == {name.upper() for name in Settings.model_fields}
     secret = {name for name, line in lines.items() if "Secret" in line}
-    assert secret == {"KAFKA_SASL_PASSWORD", "AWS_SECRET_ACCESS_KEY", "SNOWFLAKE_PASSWORD"}
+    alerts = {"ALERT_WEBHOOK_URL", "ALERT_SLACK_WEBHOOK_URL", "ALERT_PAGERDUTY_ROUTING_KEY"}
+    assert secret == {"KAFKA_SASL_PASSWORD", "AWS_SECRET_ACCESS_KEY", "SNOWFLAKE_PASSWORD"} | alerts
 
 
 @pytest.mark.parametrize(

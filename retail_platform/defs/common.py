@@ -82,5 +82,15 @@ def one_line_failures() -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from None
 
 
+def why_step_failed(event: dg.DagsterEvent) -> str:
+    """A failed step and its cause, in one line."""
+    data = event.step_failure_data
+    said = data.user_failure_data.description if data.user_failure_data else None
+    if said is None and data.error is not None:
+        cause = data.error.cause or data.error
+        said = cause.message.strip().splitlines()[0]
+    return f"{event.step_key}: {said}"
+
+
 def _shown(value: Any) -> str | int | float | bool | None:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

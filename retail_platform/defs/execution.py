@@ -13,7 +13,7 @@ import dagster as dg
 
 from retail_platform.defs import build_defs
 from retail_platform.defs.automation import RANGE_END, RANGE_START
-from retail_platform.defs.common import QUIET_CONSOLE
+from retail_platform.defs.common import QUIET_CONSOLE, why_step_failed
 from retail_platform.settings import PROJECT_ROOT, Settings
 
 
@@ -81,7 +81,7 @@ def run_job(
             for event in result.all_events
             if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
         ),
-        tuple(_failure(event) for event in result.all_events if event.is_step_failure),
+        tuple(why_step_failed(event) for event in result.all_events if event.is_step_failure),
     )
 
 
@@ -90,12 +90,3 @@ def _check(event: dg.DagsterEvent) -> CheckOutcome:
     return CheckOutcome(
         found.asset_key.to_user_string(), found.check_name, found.passed, found.severity.value, found.description
     )
-
-
-def _failure(event: dg.DagsterEvent) -> str:
-    data = event.step_failure_data
-    said = data.user_failure_data.description if data.user_failure_data else None
-    if said is None and data.error is not None:
-        cause = data.error.cause or data.error
-        said = cause.message.strip().splitlines()[0]
-    return f"{event.step_key}: {said}"

@@ -119,7 +119,7 @@ def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
     )
     def ingest_supervisor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason | dg.RunRequest:
         now = dt.datetime.now(dt.UTC)
-        runs = _runs(context.instance, now)
+        runs = stream_runs(context.instance, now)
         beat = read_heartbeat(settings)
         age = now - beat.at if beat else None
         decision = decide(_STREAM, runs, age, dt.timedelta(seconds=STALE_AFTER_SECONDS), now)
@@ -144,7 +144,7 @@ def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
     return ingest_supervisor
 
 
-def _runs(instance: dg.DagsterInstance, now: dt.datetime) -> list[StreamRun]:
+def stream_runs(instance: dg.DagsterInstance, now: dt.datetime) -> list[StreamRun]:
     """The stream's runs, newest first, as the supervision sees them; a run that waits in a queue starts ``now``."""
     states = {dg.DagsterRunStatus.SUCCESS: "succeeded", dg.DagsterRunStatus.CANCELED: "cancelled"}
     found = []
