@@ -16,11 +16,12 @@ from retail_platform.chaos.points import POINTS
 from retail_platform.settings import PROJECT_ROOT
 
 RESULTS = PROJECT_ROOT / "docs" / "chaos-results.json"
+PAGE = PROJECT_ROOT / "docs" / "chaos.md"
 
 _PACKAGES = ("pyspark", "deltalake", "delta-spark", "aiokafka", "duckdb")
 _ABOUT = (
-    "Written by `retail docs` from `docs/chaos-results.json`. What the runs do, and how to repeat one from its seed, is in "
-    "[guarantees.md](guarantees.md)."
+    "Written by `retail chaos report` from `docs/chaos-results.json`. What the runs do, and how to repeat one from its "
+    "seed, is in [guarantees.md](guarantees.md)."
 )
 #: With no failure in n trials the rate of failures is, at 95 %, below this many nths.
 _RULE_OF_THREE = 3

@@ -27,8 +27,8 @@ _QUERIES = (BRONZE_EVENTS.path, TRANSACTIONS.silver_table.path)
 _LOGS = ("offsets", "commits")
 _DAMAGE = ("truncate", "remove")
 _LONGEST_PAUSE = 30.0
-#: Of eight faults in a row: five at named points, one at random, one while starting, one of another kind.
-_ROUND = ("point", "point", "random", "point", "starting", "point", "point", "other")
+#: Of eight faults in a row: four at named points, two while starting, one at random, one of another kind.
+_ROUND = ("point", "starting", "point", "random", "point", "starting", "point", "other")
 
 
 def schedule(seed: int, faults: int) -> list[Fault]:

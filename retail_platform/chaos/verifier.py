@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _LEDGER_COLUMNS = (
-    "{topic: 'varchar', partition: 'integer', offset: 'bigint', label: 'varchar', sha256: 'varchar', "
+    "{topic: 'varchar', 'partition': 'integer', 'offset': 'bigint', label: 'varchar', sha256: 'varchar', "
     "event_id: 'varchar', business_date: 'date', amounts: 'decimal(18,4)[]'}"
 )
 

@@ -46,7 +46,8 @@ def run(
 
     Example: [bold]retail chaos run --seed 7 --faults 40[/]
     """
-    from retail_platform.chaos import nemesis, report
+    from retail_platform.chaos import nemesis
+    from retail_platform.chaos import report as reports
     from retail_platform.chaos import schedule as schedules
 
     played: list[Fault] = schedules.damages() if checkpoints else schedules.schedule(seed, faults)
@@ -59,9 +60,9 @@ def run(
         err.print(escape(line), soft_wrap=True)
 
     done = nemesis.play(settings, seed, rate, played, say, minutes)
-    record = report.described(done)
+    record = reports.described(done)
     if results is not None:
-        report.add(results, record)
+        reports.add(results, record)
     if as_json:
         out.print_json(json.dumps(record))
     else:
@@ -95,6 +96,14 @@ def controls(home: Home = None, as_json: Json = False) -> None:
         out.print(f"{'right' if outcome.right else 'WRONG'}  {outcome.name}: {escape(outcome.found)}", soft_wrap=True)
     if not all(outcome.right for outcome in outcomes):
         raise typer.Exit(1)
+
+
+@chaos.command(hidden=True)
+def report() -> None:
+    """For developers: write docs/chaos.md from docs/chaos-results.json."""
+    from retail_platform.chaos import report as results
+
+    results.PAGE.write_text(results.page(results.read()), encoding="utf-8")
 
 
 def _empty_home(home: Path) -> Settings:
