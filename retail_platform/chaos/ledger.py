@@ -22,6 +22,7 @@ from retail_platform.settings import Settings
 
 _FSYNC_SECONDS = 0.1
 _REFUSED = "malformed"
+_EVENT = ("event_id", "business_date", "amounts", "kind", "currency")
 
 
 def ledger_path(settings: Settings) -> Path:
@@ -69,12 +70,13 @@ def entry(message: Message, partition: int, offset: int) -> dict[str, Any]:
     """What the ledger says of a record.
 
     ``topic``, ``partition``, ``offset``; ``sha256`` of the value, empty for a tombstone; and for an event that must be
-    accepted ``event_id``, ``business_date`` (UTC) and ``amounts``: net per line, or the movement's quantity.
+    accepted ``event_id``, ``business_date`` (UTC), ``amounts``: net per line, or the movement's quantity, and of a
+    transaction ``kind`` (sale or return) and ``currency``.
     """
     address = {"topic": message.topic, "partition": partition, "offset": offset, "label": message.label}
     digest = "" if message.value is None else hashlib.sha256(message.value).hexdigest()
     if message.value is None or message.label.startswith(_REFUSED):
-        return address | {"sha256": digest, "event_id": None, "business_date": None, "amounts": None}
+        return address | {"sha256": digest, **dict.fromkeys(_EVENT)}
     event = json.loads(message.value, parse_float=Decimal)
     moment = dt.datetime.fromisoformat(event["event_time"]).astimezone(dt.UTC)
     return address | {
@@ -82,6 +84,8 @@ def entry(message: Message, partition: int, offset: int) -> dict[str, Any]:
         "event_id": event["event_id"].lower(),
         "business_date": moment.date().isoformat(),
         "amounts": _amounts(message.topic, event),
+        "kind": event.get("event_type"),
+        "currency": event.get("currency"),
     }
 
 

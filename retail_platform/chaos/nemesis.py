@@ -41,6 +41,12 @@ class Event:
     failed: bool = False
     recovered_seconds: float | None = None
 
+    def record(self) -> dict[str, Any]:
+        """The event as plain values."""
+        moment = dt.datetime.fromtimestamp(self.at, dt.UTC).isoformat(timespec="milliseconds")
+        said = {"at": moment, "outcome": self.outcome, "recovered_seconds": self.recovered_seconds}
+        return to_json(self.fault) | said
+
 
 @dataclass
 class Run:
@@ -87,20 +93,22 @@ def play(
     began = time.monotonic()
     with open_stage(settings) as stage:
         with running_reader(settings) as reader, _watched(stage) as commits, running_load(settings, seed, rate) as load:
-            events = list(_play(stage, faults, say, minutes))
+            events: list[Event] = []
+            for event in _play(stage, faults, say, minutes):
+                events.append(event)
+                _keep(settings, events)
             say("quiet: the load ends, the driver catches up")
             load.end()
             findings = _catch_up(stage)
         kills = stage.kills
     _note_recovery(events, commits)
+    _keep(settings, events)
     say("verifying")
     verdict = verify(settings)
     failed = [_finding(event) for event in events if event.failed]
     counts = verdict.counts | {"versions seen by the reader": sum(map(len, reader.versions.values()))}
     found = (*verdict.findings, *reader.findings, *findings, *failed)
-    run = Run(seed, rate, time.monotonic() - began, kills, events, Verdict(counts, found))
-    _write(settings, run)
-    return run
+    return Run(seed, rate, time.monotonic() - began, kills, events, Verdict(counts, found))
 
 
 def _play(stage: Stage, faults: list[Fault], say: Say, minutes: float | None) -> Iterator[Event]:
@@ -179,18 +187,7 @@ def _note_recovery(events: list[Event], commits: list[float]) -> None:
         event.recovered_seconds = next((moment - event.at for moment in commits if moment > event.at), None)
 
 
-def _write(settings: Settings, run: Run) -> None:
+def _keep(settings: Settings, events: list[Event]) -> None:
     """Keep every fault with its outcome beside the lake."""
-    lines = [
-        json.dumps(
-            to_json(event.fault)
-            | {
-                "at": dt.datetime.fromtimestamp(event.at, dt.UTC).isoformat(timespec="milliseconds"),
-                "outcome": event.outcome,
-                "recovered_seconds": event.recovered_seconds,
-            }
-        )
-        for event in run.events
-    ]
-    (settings.retail_home / "faults.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (settings.retail_home / "run.json").write_text(json.dumps(run.record(), indent=1) + "\n", encoding="utf-8")
+    lines = [json.dumps(event.record()) + "\n" for event in events]
+    (settings.retail_home / "faults.jsonl").write_text("".join(lines), encoding="utf-8")

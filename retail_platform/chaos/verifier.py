@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from retail_platform.chaos.days import acknowledged_days, kpi_findings, warehouse_findings
 from retail_platform.chaos.finding import Finding, Verdict
 from retail_platform.chaos.ledger import ledger_path
 from retail_platform.chaos.reader import insert_only
@@ -117,7 +118,9 @@ class Commit:
 
 
 def verify(settings: Settings, ledger: Path | None = None) -> Verdict:
-    """Compare the lake of a chaos home, when nothing writes it any more, with the producer's ledger.
+    """Compare a chaos home, when nothing writes it any more, with the producer's ledger: lake, warehouse, KPI file.
+
+    The warehouse and the KPI file are looked at where they were made.
 
     Raises:
         RetailError: there is no ledger, or no lake.
@@ -134,6 +137,8 @@ def verify(settings: Settings, ledger: Path | None = None) -> Verdict:
         _load(connection, settings, path)
         findings += _broken_promises(connection)
         counts = {name: int(_all(connection, sql)[0][0]) for name, sql in _COUNTS.items()}
+    days = acknowledged_days(path)
+    findings += [*warehouse_findings(settings, days), *kpi_findings(settings, days)]
     counts["versions"] = sum(len(list(commits(settings.lake_dir / table.path))) for table in insert_only(settings))
     return Verdict(counts, tuple(findings))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,7 @@ def run(
     if schedule is not None:
         seed, rate, played = schedules.read(schedule)
     settings = _empty_home(home or get_settings().retail_home / "chaos" / str(seed))
+    _end_processes_when_told_to_stop()
     schedules.write(settings.retail_home / "schedule.json", seed, rate, played)
 
     def say(line: str) -> None:
@@ -77,7 +79,8 @@ def verify(
     """Compare the lake of a chaos home with its ledger again. Exit code 1 on a finding."""
     from retail_platform.chaos.verifier import verify as verified
 
-    verdict = verified(get_settings().model_copy(update={"retail_home": home.absolute()}))
+    home = home.absolute()
+    verdict = verified(get_settings().model_copy(update={"retail_home": home, "retail_outputs": home / "outputs"}))
     if as_json:
         out.print_json(json.dumps(verdict.record()))
     _say(verdict, as_json=as_json)
@@ -89,6 +92,7 @@ def controls(home: Home = None, as_json: Json = False) -> None:
     from retail_platform.chaos.controls import prove
 
     settings = _empty_home(home or get_settings().retail_home / "chaos" / "controls")
+    _end_processes_when_told_to_stop()
     outcomes = prove(settings, lambda line: err.print(escape(line), soft_wrap=True))
     if as_json:
         out.print_json(json.dumps([outcome.record() for outcome in outcomes]))
@@ -104,6 +108,12 @@ def report() -> None:
     from retail_platform.chaos import report as results
 
     results.PAGE.write_text(results.page(results.read()), encoding="utf-8")
+
+
+def _end_processes_when_told_to_stop() -> None:
+    """SIGTERM, or SIGINT to a background job, unwinds as Ctrl-C does: the broker and the driver must not stay behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _empty_home(home: Path) -> Settings:
