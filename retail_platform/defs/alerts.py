@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.scheduler.instigation import InstigatorStatus
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from retail_platform.alerts.channels import senders
@@ -31,7 +32,7 @@ from retail_platform.alerts.routing import Owner, Severity
 from retail_platform.defs.automation import RANGE_END, RANGE_START
 from retail_platform.defs.common import why_step_failed
 from retail_platform.defs.stream import JOB as STREAM_JOB
-from retail_platform.defs.stream import stream_runs
+from retail_platform.defs.stream import SUPERVISOR, stream_runs
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
 from retail_platform.partitions import date_range
@@ -46,6 +47,8 @@ _FIRST_LOOK_BACK = dt.timedelta(hours=24)
 _OVERLAP = dt.timedelta(minutes=2)
 #: A stream that fell is said to be back when it has stayed up this long; a crash loop is one incident.
 _STAYS_UP = dt.timedelta(minutes=5)
+#: No run for this long, though the supervisor is on, is an incident.
+_STAYS_AWAY = dt.timedelta(minutes=15)
 # Dagster ends a tick at 60 s and its cursor is lost; one request may take 5 s.
 _SENDING_SECONDS = 40.0
 _MOST_LETTERS = 500
@@ -97,7 +100,8 @@ def build(settings: Settings) -> dg.Definitions:
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         began, now = time.monotonic(), dt.datetime.now(dt.UTC)
         memory = _remembered(context.cursor, now)
-        reading, from_runs = _runs(context.instance, memory.reading, now, _graph(context))
+        graph = _graph(context)
+        reading, from_runs = _runs(context.instance, memory.reading, now, graph)
         seen: list[Observation] = [
             *from_runs,
             *_freshness(context.instance, _graph(context)),
@@ -174,10 +178,10 @@ def _runs(
         run = record.dagster_run
         checks, cursor = _checks(instance, run, reading.running.get(run.run_id), graph)
         seen += checks
-        if record.end_time is None:
+        if not run.is_finished:
             running[run.run_id] = cursor
             continue
-        at = dt.datetime.fromtimestamp(record.end_time, dt.UTC)
+        at = dt.datetime.fromtimestamp(record.end_time, dt.UTC) if record.end_time else record.update_timestamp
         ended[run.run_id] = at
         seen += _end(instance, run, at)
     return Reading(now, running, ended), seen
@@ -212,7 +216,7 @@ def _check(entry: dg.EventLogEntry, run: dg.DagsterRun, graph: AssetGraph) -> Ob
     event = entry.get_dagster_event()
     said = event.asset_check_evaluation_data
     asset = said.asset_key.to_user_string()
-    subject = f"{said.check_name} on {asset}"
+    subject = _check_subject(dg.AssetCheckKey(said.asset_key, said.check_name))
     fault = Fault.quarantine if said.check_name == "quarantine_rate" else Fault.check
     at = dt.datetime.fromtimestamp(entry.timestamp, dt.UTC)
     days = _days({**run.tags, _PARTITION: said.partition} if said.partition else run.tags)
@@ -224,6 +228,10 @@ def _check(entry: dg.EventLogEntry, run: dg.DagsterRun, graph: AssetGraph) -> Ob
         severity = Severity.critical if said.blocking else Severity.error
     page = f"/assets/{asset}?view=checks"
     return Failing(fault, subject, at, severity, owner_of(graph, said.asset_key), words, page, days)
+
+
+def _check_subject(key: dg.AssetCheckKey) -> str:
+    return f"{key.name} on {key.asset_key.to_user_string()}"
 
 
 def _end(instance: dg.DagsterInstance, run: dg.DagsterRun, at: dt.datetime) -> Iterator[Observation]:
@@ -245,7 +253,7 @@ def _work(run: dg.DagsterRun) -> str:
     if not run.job_name.startswith("__"):
         return run.job_name
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())
-    checks = sorted(f"{key.name} on {key.asset_key.to_user_string()}" for key in run.asset_check_selection or ())
+    checks = sorted(_check_subject(key) for key in run.asset_check_selection or ())
     return f"materialization of {_short([*assets, *checks])}"
 
 
@@ -298,6 +306,16 @@ def owner_of(graph: AssetGraph, key: dg.AssetKey) -> Owner:
     return next((teams[name] for name in named if name in teams), Owner.data_platform)
 
 
+def gone(state: State, graph: AssetGraph, now: dt.datetime) -> Iterator[Observation]:
+    """The end of incidents whose check or freshness policy is not in the graph any more: nothing else could end them."""
+    checks = {_check_subject(key) for key in graph.asset_check_keys}
+    fresh = {node.key.to_user_string() for node in graph.asset_nodes if node.freshness_policy is not None}
+    left = {Fault.check: checks, Fault.quarantine: checks, Fault.freshness: fresh}
+    for incident in state.incidents:
+        if incident.fault in left and incident.subject not in left[incident.fault]:
+            yield Healthy(incident.fault, incident.subject, now, "it is not part of the platform any more")
+
+
 # --- Freshness and the stream ----------------------------------------------------------------------------------------
 
 
@@ -320,13 +338,20 @@ def _stream(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator
     now = dt.datetime.now(dt.UTC)
     beat = read_heartbeat(settings)
     runs = stream_runs(context.instance, now)
-    yield from stream_observations(runs, now - beat.at if beat else None, now)
+    on = {InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE}
+    known = context.instance.all_instigator_state(instigator_statuses=on)
+    supervised = SUPERVISOR in {entry.instigator_name for entry in known}
+    yield from stream_observations(runs, now - beat.at if beat else None, now, supervised=supervised)
 
 
 def stream_observations(
-    runs: Sequence[StreamRun], heartbeat_age: dt.timedelta | None, now: dt.datetime
+    runs: Sequence[StreamRun], heartbeat_age: dt.timedelta | None, now: dt.datetime, *, supervised: bool
 ) -> Iterator[Observation]:
-    """What the stream's runs (newest first) and its heartbeat say of it: the first fall warns, giving up is critical."""
+    """What the stream's runs (newest first) and its heartbeat say of it.
+
+    The first fall warns, giving up is critical. A stream that is ``supervised`` and yet not there is an error; one that
+    somebody stopped with its supervisor is nobody's incident.
+    """
     if not runs:
         return
     last = runs[0]
@@ -338,6 +363,8 @@ def stream_observations(
             severity = Severity.warning
         case _ if last.state == "failed":
             severity, reason = Severity.warning, "a run of the stream failed; the supervisor starts another"
+        case _ if supervised and last.ended_at is not None and now - last.ended_at >= _STAYS_AWAY:
+            severity, reason = Severity.error, "its supervisor is on and yet starts no run; does Kafka answer?"
         case _:
             up = last.state == "alive" and now - last.started_at >= _STAYS_UP
             if up or last.state == "succeeded":

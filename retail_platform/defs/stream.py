@@ -23,6 +23,7 @@ from retail_platform.settings import Settings, child_environment
 from retail_platform.supervision import End, GiveUp, Launch, StreamRun, Wait, decide
 
 JOB = "ingest_stream"
+SUPERVISOR = "ingest_supervisor"
 _STREAM = "ingest"
 _KINDS = {"spark", "kafka", "deltalake"}
 _ALIVE = [
@@ -108,7 +109,7 @@ def _materializations(tables: tuple[Table, ...], batches: list[BatchEntry]) -> I
 
 def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
     @dg.sensor(
-        name="ingest_supervisor",
+        name=SUPERVISOR,
         job=job,
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,

@@ -13,7 +13,7 @@ import pytest
 from retail_platform.alerts import text
 from retail_platform.alerts.channels import RefusedError, Sender, UnreachableError, senders
 from retail_platform.alerts.incidents import Event, Fault, Message
-from retail_platform.alerts.routing import Channel, Owner, Severity
+from retail_platform.alerts.routing import ROUTES, Channel, Owner, Severity
 from retail_platform.errors import SettingsError
 from retail_platform.settings import PROJECT_ROOT, Settings, load_settings
 from retail_platform_tests.alerts.receiver import ROUTING_KEY, Receiver, receiving
@@ -108,6 +108,17 @@ def test_every_fault_has_a_first_step_and_a_section_of_the_guide() -> None:
     assert set(text.FIRST) == set(Fault)
     guide = (PROJECT_ROOT / "docs" / "operate" / "alerts.md").read_text(encoding="utf-8")
     assert [fault for fault in Fault if f"\n### {fault}\n" not in guide] == []
+
+
+def test_the_guide_shows_the_routes_as_they_are() -> None:
+    guide = (PROJECT_ROOT / "docs" / "operate" / "alerts.md").read_text(encoding="utf-8")
+    names = {Channel.webhook: "webhook", Channel.slack: "Slack", Channel.pagerduty: "PagerDuty"}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in guide.splitlines() if line.startswith("|")
+    ]
+    for owner, severities in ROUTES.items():
+        told = [", ".join(name for channel, name in names.items() if channel in found) for found in severities.values()]
+        assert [cells[1:] for cells in rows if owner in cells[0].split(", ")] == [told]
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])

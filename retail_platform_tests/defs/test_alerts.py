@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +18,8 @@ from dagster._daemon.freshness import FreshnessDaemon
 from dagster._time import get_current_datetime
 from deltalake import write_deltalake
 
-from retail_platform.alerts.routing import Owner
+from retail_platform.alerts.incidents import Failing, Fault, State, observe
+from retail_platform.alerts.routing import Channel, Owner, Severity
 from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.defs import alerts, build_defs
 from retail_platform.defs.automation import RANGE_END, RANGE_START
@@ -253,10 +254,17 @@ def test_a_stream_that_falls_warns_once_and_pages_when_the_supervisor_gives_up(w
 def test_a_stream_is_said_to_be_up_when_it_has_stayed_up_or_ended_well() -> None:
     fallen = StreamRun("a", "failed", NOW - dt.timedelta(hours=1), NOW - dt.timedelta(minutes=9))
 
-    def seen(minutes: float, state: str = "alive", beat_seconds: float = 1) -> list[str]:
-        again = StreamRun("b", state, NOW - dt.timedelta(minutes=minutes), None if state == "alive" else NOW)  # type: ignore[arg-type]
+    def seen(minutes: float, state: str = "alive", beat_seconds: float = 1, ended: float = 0) -> list[str]:
+        again = StreamRun(
+            "b",
+            state,
+            NOW - dt.timedelta(minutes=minutes),
+            None if state == "alive" else NOW - dt.timedelta(minutes=ended),
+        )  # type: ignore[arg-type]
         beat = dt.timedelta(seconds=beat_seconds)
-        return [type(entry).__name__ for entry in alerts.stream_observations([again, fallen], beat, NOW)]
+        return [
+            type(entry).__name__ for entry in alerts.stream_observations([again, fallen], beat, NOW, supervised=True)
+        ]
 
     assert seen(4.9) == []
     assert seen(5) == ["Healthy"]
@@ -264,6 +272,25 @@ def test_a_stream_is_said_to_be_up_when_it_has_stayed_up_or_ended_well() -> None
     assert seen(1, "succeeded") == ["Healthy"]
     assert seen(1, "cancelled") == []
     assert seen(1, "failed") == ["Failing"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "supervised", "failing"), [(14, True, False), (15, True, True), (15, False, False)]
+)
+def test_a_stream_that_its_supervisor_does_not_start_again_is_told(
+    minutes: int, supervised: bool, failing: bool
+) -> None:
+    stopped = StreamRun("a", "cancelled", NOW - dt.timedelta(hours=1), NOW - dt.timedelta(minutes=minutes))
+    seen = list(alerts.stream_observations([stopped], None, NOW, supervised=supervised))
+    assert [entry.severity for entry in seen if isinstance(entry, Failing)] == [Severity.error] * failing
+
+
+def test_an_incident_of_a_check_that_was_removed_ends(world: World) -> None:
+    removed = Failing(Fault.check, "old on figures", NOW, Severity.error, Owner.analytics, "", "")
+    kept = replace(removed, subject="strict on figures")
+    state = observe(observe(State(), removed, [Channel.log]), kept, [Channel.log])
+    graph = world.definitions().get_repository_def().asset_graph
+    assert [entry.subject for entry in alerts.gone(state, graph, NOW)] == ["old on figures"]
 
 
 def test_checks_of_a_run_that_goes_on_are_told_before_it_ends_and_not_again_after(world: World) -> None:
