@@ -6,13 +6,13 @@ import dataclasses
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from retail_platform.chaos.stage import Stage
 from retail_platform.errors import RetailError
-from retail_platform.settings import Settings
 
 _REFUSAL_SECONDS = 90.0
 
@@ -142,37 +142,33 @@ class SecondStart:
 
 @dataclass(frozen=True, slots=True)
 class DamageCheckpoint:
-    """The newest file of a checkpoint's log is truncated or removed while the driver is dead.
+    """A query's checkpoint is damaged while the driver is dead.
 
-    Either the driver goes on by itself, or it refuses to start; then the file is put back, as from a backup.
+    Either the driver goes on by itself, or it refuses to start; then the checkpoint is put back, as from a backup.
     """
 
     kind: ClassVar[str] = "damage_checkpoint"
     kills: ClassVar[bool] = True
     query: str
-    log: str
-    how: str
+    damage: str
 
     def happen(self, stage: Stage) -> str:
         """Kill the driver, damage its checkpoint, start it."""
         stage.working_driver()
         stage.kill_driver()
-        victim = newest(stage.settings, self.query, self.log)
-        backup = victim.with_name(f".{victim.name}.backup")
-        shutil.copy2(victim, backup)
-        crc = victim.with_name(f".{victim.name}.crc")
-        crc.unlink(missing_ok=True)
-        if self.how == "remove":
-            victim.unlink()
-        else:
-            os.truncate(victim, victim.stat().st_size // 2)
+        checkpoint = stage.settings.checkpoints_dir / self.query.replace("/", "-")
+        backup = stage.settings.retail_home / "backup"
+        shutil.rmtree(backup, ignore_errors=True)
+        shutil.copytree(checkpoint, backup)
+        DAMAGES[self.damage](checkpoint)
         try:
             stage.working_driver()
-        except RetailError as error:
+        except RetailError:
             stage.kill_driver()
-            shutil.copy2(backup, victim)
-            return f"{self.how} {self.log}/{victim.name}: refused ({error}), put back"
-        return f"{self.how} {self.log}/{victim.name}: went on by itself"
+            shutil.rmtree(checkpoint)
+            backup.rename(checkpoint)
+            return "refused, put back"
+        return "went on by itself"
 
 
 Fault = KillAtPoint | KillAtRandom | KillWhileStarting | KillBroker | Pause | SecondStart | DamageCheckpoint
@@ -182,10 +178,44 @@ KINDS: dict[str, type[Fault]] = {
 }
 
 
-def newest(settings: Settings, query: str, log: str) -> Path:
-    """The newest entry of a query's ``offsets`` or ``commits``."""
-    folder = settings.checkpoints_dir / query.replace("/", "-") / log
-    return max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+def _truncate(log: str) -> Callable[[Path], None]:
+    def damage(checkpoint: Path) -> None:
+        file = _newest(checkpoint / log)
+        os.truncate(file, file.stat().st_size // 2)
+
+    return damage
+
+
+def _remove(*logs: str) -> Callable[[Path], None]:
+    def damage(checkpoint: Path) -> None:
+        for log in logs:
+            _newest(checkpoint / log).unlink()
+
+    return damage
+
+
+def _empty(checkpoint: Path) -> None:
+    for folder in checkpoint.iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+
+
+def _newest(log: Path) -> Path:
+    """The newest entry of a checkpoint's log; Hadoop's checksum of it is gone, or it would hide what Spark makes of it."""
+    file = max((path for path in log.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
+    return file
+
+
+#: What can be done to a checkpoint: to the newest batch in its logs, or to all but the file that names the query.
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "truncate offsets": _truncate("offsets"),
+    "truncate commits": _truncate("commits"),
+    "remove offsets": _remove("offsets"),
+    "remove commits": _remove("commits"),
+    "remove offsets and commits": _remove("offsets", "commits"),
+    "empty": _empty,
+}
 
 
 def to_json(fault: Fault) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from retail_platform.chaos.faults import (
+    DAMAGES,
     DamageCheckpoint,
     Fault,
     KillAtPoint,
@@ -24,8 +25,6 @@ from retail_platform.contracts import BRONZE_EVENTS, SALES_BY_MINUTE, TRANSACTIO
 from retail_platform.errors import RetailError
 
 _QUERIES = (BRONZE_EVENTS.path, TRANSACTIONS.silver_table.path)
-_LOGS = ("offsets", "commits")
-_DAMAGE = ("truncate", "remove")
 _LONGEST_PAUSE = 30.0
 #: Of eight faults in a row: four at named points, two while starting, one at random, one of another kind.
 _ROUND = ("point", "starting", "point", "random", "point", "starting", "point", "other")
@@ -54,7 +53,7 @@ def schedule(seed: int, faults: int) -> list[Fault]:
 
 def damages() -> list[Fault]:
     """Every damage to a checkpoint, one of each."""
-    return [DamageCheckpoint(query, log, how) for query in _QUERIES for log in _LOGS for how in _DAMAGE]
+    return [DamageCheckpoint(query, damage) for query in _QUERIES for damage in DAMAGES]
 
 
 def write(path: Path, seed: int, rate: float, faults: list[Fault]) -> None:
