@@ -10,8 +10,9 @@ time would drop the records of a slow one in silence.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, Row
@@ -76,16 +77,17 @@ class SilverBatches:
             self._write(rows, self.handle.begin(batch_id))
 
     def _write(self, rows: DataFrame, batch: Batch) -> None:
-        kept = rows.persist()
-        judged_apart: DataFrame | None = None
-        try:
+        with ExitStack() as stack:
+            kept = stack.enter_context(_kept(rows))
+            judged_apart: DataFrame | None = None
             seen = _summary(kept)
             events, dates, refused = clean_events(kept.drop("batch_time")), seen["dates"], 0
             doubtful = events.where("late") if seen["late_dates"] else None
             events, look_in = events.drop("late"), set(seen["late_dates"])
             if seen["doubtful"]:
                 # Few rows, and an expression that is dear to plan: apart, in one task, and only when there are any.
-                judged_apart = judged(kept.where("not clean").coalesce(1), self.contract, self.calendar).persist()
+                unclean = kept.where("not clean").coalesce(1)
+                judged_apart = stack.enter_context(_kept(judged(unclean, self.contract, self.calendar)))
                 verdict = _verdict(judged_apart)
                 refused = verdict["refused"]
                 if verdict["accepted"]:
@@ -103,10 +105,6 @@ class SilverBatches:
                 count, dates = added["accepted"], added["dates"]
             self._append(events if count else None, judged_apart if refused else None, batch)
             taken = int(self.handle.observed(_TAKEN)["rows_in"])
-        finally:
-            kept.unpersist()
-            if judged_apart is not None:
-                judged_apart.unpersist()
         duplicates = taken - count - refused
         counts = Counts(taken, count, refused, duplicates, business_dates=tuple(sorted(dates)))
         self.ledger.write(self.handle, batch, self.contract.topic, counts)
@@ -137,6 +135,20 @@ class SilverBatches:
             .distinct()
         )
         return events.join(F.broadcast(known), "dedupe_key", "left_anti")
+
+
+@contextmanager
+def _kept(rows: DataFrame) -> Iterator[DataFrame]:
+    """``rows``, computed once, until the end of the block.
+
+    As the rows that Spark shuffles (a local checkpoint), not as ``persist`` keeps them: its columns cost more to build
+    and to read again, nested as the events are, than all of the parsing.
+    """
+    held = rows.localCheckpoint(eager=False)
+    try:
+        yield held
+    finally:
+        held._jdf.queryExecution().logical().rdd().unpersist(False)  # noqa: SLF001
 
 
 def _summary(rows: DataFrame) -> Row:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from retail_platform.contracts import SALES_BY_MINUTE
 from retail_platform.contracts.model import Instant, Table, TopicContract
-from retail_platform.ingest.validation import parsed, reasons, typed, with_clean
+from retail_platform.ingest.validation import parsed, typed, verdict, with_clean
 
 _ADDRESS = ("topic", "partition", "offset", "append_time")
 _RAW = ("key", "value", "headers")
@@ -66,13 +66,13 @@ def judged(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar)
 
     Columns: those of :func:`screened`, with ``reasons`` for ``clean``; key, value and headers only where refused.
     """
-    seen = _parsed(rows, contract, calendar).withColumn("found", reasons(contract))
-    seen = seen.withColumn("ok", F.size("found") == 0)
+    found = verdict(contract, calendar.timezone, calendar.start_date, F.col("value"), F.col("append_time"))
+    seen = rows.withColumn("verdict", found).withColumn("e", F.col("verdict.e"))
     return seen.select(
         *_ADDRESS,
-        *(F.expr(f"if(ok, null, {name})").alias(name) for name in _RAW),
-        *_event(contract, calendar, F.col("ok")),
-        F.expr("if(ok, null, found)").alias("reasons"),
+        *(F.expr(f"if(verdict.reasons is null, null, {name})").alias(name) for name in _RAW),
+        *_event(contract, calendar, F.col("verdict.reasons").isNull()),
+        "verdict.reasons",
     )
 
 

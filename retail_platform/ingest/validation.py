@@ -1,9 +1,9 @@
 """From a contract to Spark: parse one JSON value, decide whether it is valid, and if not, say every reason why.
 
 Two paths, for speed. The *fast* path parses with ``from_json`` into strings and asks yes-or-no questions of plain,
-code-generated expressions; nearly every event ends there. What does not pass takes the *slow* path, which reads the
-value again as a VARIANT and names each reason. An event is valid when it passes the fast path, or when the slow path
-finds nothing against it.
+code-generated expressions; nearly every event ends there. What does not pass takes the *slow* path, the contract's own
+:func:`~retail_platform.contracts.judge.judge` in Spark's Python workers. An event is valid when it passes the fast
+path, or when the slow path finds nothing against it.
 
 The fast path is cut into stages, each behind an ``explode`` of one element that the optimiser cannot see through: in
 one piece its generated code outgrows what the JVM compiles, and one higher-order function (there is one, for the lines
@@ -15,11 +15,14 @@ build a huge number (``1e40000000`` as a decimal costs Spark over a minute, ``1e
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
+from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import (
     MAX_CLOCK_AHEAD_SECONDS,
     Amount,
@@ -39,7 +42,7 @@ from retail_platform.contracts.model import (
 _UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 _RFC_3339 = r"^\\d{4}-\\d{2}-\\d{2}[T ]\\d{2}:\\d{2}:\\d{2}(\\.\\d{1,9})?(Z|[+-]\\d{2}:\\d{2})$"
 _SHORT_NUMBER = r"^[+-]?\\d{1,20}(\\.\\d{1,20})?([eE][+-]?\\d{1,2})?$"
-_ANY_NUMBER = r"^[+-]?(\\d+(\\.\\d*)?|\\.\\d+)([eE][+-]?\\d+)?$|^\"?-?Infinity\"?$"
+_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 _CONDITIONS_A_STAGE = 10
 _BETWEEN, _NULL = "\u0001", "\u0002"
 #: Matches nothing.
@@ -154,26 +157,20 @@ def _plain(leaf: Leaf) -> str:
     return one if leaf.required else f"({_NULL}|{one})"
 
 
-def reasons(contract: TopicContract) -> Column:
-    """The slow path: ``array<string>`` of the reasons against a row, in the contract's order; empty when it is valid.
+def verdict(contract: TopicContract, timezone: str, start_date: dt.date, value: Column, append_time: Column) -> Column:
+    """``struct<reasons array<string>, e struct<…>>``: what :func:`~retail_platform.contracts.judge.judge` says of a value.
 
-    Needs the columns ``value``, ``append_time``, ``parsed``, ``business_timezone`` and ``start_date``.
+    ``reasons`` is null when it is valid, ``e`` when it is not. In Python, for the few records that the questions of
+    :func:`with_clean` leave open: as Spark expressions the same rules cost more to plan than all of a batch's work.
     """
-    found = dict(_field_reasons(contract))
-    applying = [f"if({found[code]}, '{code}', null)" for code in contract.reasons if code in found]
-    verdict = f"""case
-        when value is null then array('null_value')
-        when length(value) > {contract.max_bytes} then array('oversized')
-        when not is_valid_utf8(cast(value as string)) then array('invalid_utf8')
-        when document is null or not startswith(schema_of_variant(document), 'OBJECT')
-          or not endswith(rtrim(cast(value as string)), '}}') then array('malformed_json')
-        else array_compact(array({", ".join(applying)})) end"""
-    unread = "parsed._corrupt is not null or coalesce(size(parsed.e), 0) <> 1"
-    read = f"if(length(value) <= {contract.max_bytes}, try_parse_json(cast(value as string)), null)"
-    return F.expr(
-        f"get(transform(transform(array({read}), document -> {verdict}), "
-        f"found -> if(size(found) = 0 and ({unread}), array('malformed_json'), found)), 0)"
-    )
+
+    def judged(raw: bytes | None, appended_micros: int) -> tuple[list[str] | None, dict[str, Any] | None]:
+        appended = _EPOCH + dt.timedelta(microseconds=appended_micros)
+        found = judge(contract, None if raw is None else bytes(raw), appended, timezone, start_date)
+        return list(found.reasons) or None, found.event
+
+    schema = f"reasons array<string>, e {_string_schema(contract)}"
+    return F.udf(judged, schema, useArrow=False)(value, F.unix_micros(append_time))
 
 
 def typed(kind: Scalar, text: str) -> str:
@@ -260,101 +257,3 @@ def _broken(violated: str, leaves: tuple[Leaf, ...] | list[Leaf], prefix: str) -
 
 def _quoted(values: tuple[str, ...]) -> str:
     return ", ".join(f"'{value}'" for value in values)
-
-
-# --- The slow path ---------------------------------------------------------------------------------------------------
-
-
-def _field_reasons(contract: TopicContract) -> Iterator[tuple[str, str]]:
-    """(reason, SQL that is true when it applies), read from the VARIANT ``document``."""
-    found: dict[str, list[str]] = {}
-
-    def add(code: str, condition: str) -> None:
-        found.setdefault(code, []).append(condition)
-
-    for entry in contract.fields:
-        if isinstance(entry.type, Record | Records):
-            node = _node("document", entry.name)
-            add(f"missing:{entry.name}", _absent(node) if entry.required else "false")
-            shape = "OBJECT" if isinstance(entry.type, Record) else "ARRAY"
-            add(f"type:{entry.name}", f"not ({_absent(node)}) and not startswith(schema_of_variant({node}), '{shape}')")
-    for leaf in contract.header_leaves:
-        parent = f"startswith(schema_of_variant({_node('document', leaf.parent)}), 'OBJECT')" if leaf.parent else "true"
-        for code, condition in _leaf_reasons(leaf, _node("document", leaf.path)):
-            add(code, f"coalesce({parent}, false) and {condition}")
-    if contract.lines is not None and isinstance(contract.lines.type, Records):
-        name, limit = contract.lines.name, contract.lines.type.maximum
-        elements = f"try_variant_get(document, '$.{name}', 'array<variant>')"
-        add(f"missing:{name}", f"size({elements}) = 0")
-        add("too_many_items", f"size({elements}) > {limit}")
-        add(f"type:{name}", f"exists({elements}, i -> i is null or not startswith(schema_of_variant(i), 'OBJECT'))")
-        for leaf in _relative(contract):
-            for code, condition in _leaf_reasons(leaf, _node("i", leaf.path)):
-                kind, _, _ = code.partition(":")
-                add(
-                    f"{kind}:{name}.{leaf.path}",
-                    f"exists({elements}, i -> startswith(schema_of_variant(i), 'OBJECT') and {condition})",
-                )
-        for rule in (rule for rule in contract.rules if rule.per_line):
-            values = {leaf.column: _variant_typed(leaf, "i") for leaf in _relative(contract)}
-            add(rule.reason, f"exists({elements}, i -> coalesce({rule.violated.format(**values)}, false))")
-    for rule in (rule for rule in contract.rules if not rule.per_line):
-        values = {leaf.column: _variant_typed(leaf, "document") for leaf in contract.header_leaves}
-        add(rule.reason, f"coalesce({rule.violated.format(**values)}, false)")
-    moment = typed(Instant(), _string(_node("document", contract.event_time)))
-    add("event_time_in_future", f"{moment} > append_time + interval {MAX_CLOCK_AHEAD_SECONDS} seconds")
-    add(
-        "event_time_before_start",
-        f"to_date(from_utc_timestamp({moment}, business_timezone)) < start_date",
-    )
-    for code, conditions in found.items():
-        yield code, "coalesce(" + " or ".join(f"({condition})" for condition in conditions) + ", false)"
-
-
-def _leaf_reasons(leaf: Leaf, node: str) -> Iterator[tuple[str, str]]:
-    text = _string(node)
-    there = f"not ({_absent(node)})"
-    nested = f"schema_of_variant({node}) rlike '^(OBJECT|ARRAY)'"
-    if leaf.required:
-        yield f"missing:{leaf.path}", f"({_absent(node)})"
-    match leaf.type:
-        case Text(max_length=limit):
-            yield f"type:{leaf.path}", f"{there} and {nested}"
-            yield (
-                f"range:{leaf.path}",
-                f"{there} and not {nested} and (length({text}) > {limit} or {text} rlike '^\\\\s*$')",
-            )
-        case Enumeration(values=values):
-            yield f"enum:{leaf.path}", f"{there} and coalesce({text} not in ({_quoted(values)}), true)"
-        case Uuid() | Instant():
-            yield f"type:{leaf.path}", f"{there} and ({typed(leaf.type, text)}) is null"
-        case Integer(minimum=low, maximum=high) | Degrees(minimum=low, maximum=high):
-            number = typed(leaf.type, text)
-            whole = r"^\\s*[+-]?\\d+\\s*$" if isinstance(leaf.type, Integer) else _ANY_NUMBER
-            yield f"type:{leaf.path}", f"{there} and not coalesce({text} rlike '{whole}', false)"
-            yield (
-                f"range:{leaf.path}",
-                f"{there} and {text} rlike '{whole}' and not coalesce(({number}) between {low} and {high}, false)",
-            )
-        case Amount():
-            yield f"type:{leaf.path}", f"{there} and not coalesce({text} rlike '{_ANY_NUMBER}', false)"
-            yield (
-                f"range:{leaf.path}",
-                f"{there} and {text} rlike '{_ANY_NUMBER}' and not coalesce({_fits(leaf.type, text)}, false)",
-            )
-
-
-def _node(root: str, path: str) -> str:
-    return f"try_variant_get({root}, '$.{path}', 'variant')"
-
-
-def _string(node: str) -> str:
-    return f"try_cast({node} as string)"
-
-
-def _absent(node: str) -> str:
-    return f"{node} is null or is_variant_null({node})"
-
-
-def _variant_typed(leaf: Leaf, root: str) -> str:
-    return f"({typed(leaf.type, _string(_node(root, leaf.path)))})"
