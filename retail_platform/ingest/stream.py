@@ -28,7 +28,7 @@ from retail_platform.ingest.transforms import BusinessCalendar, records
 from retail_platform.lakehouse.heartbeat import QueryProgress
 from retail_platform.settings import Settings
 
-MINUTE_SALES_TRIGGER_SECONDS = 20
+MINUTE_SALES_TRIGGER_SECONDS = 60
 _STOP_SECONDS = 60.0
 # The last line of a Python traceback: the exception's name, a colon, and what it says.
 _RAISED = re.compile(r"^[A-Za-z_][\w.]*\.[A-Z]\w*: \S")
