@@ -52,6 +52,8 @@ class Ledger:
             "started_at": F.timestamp_millis(F.lit(planned)),
             "committed_at": F.lit(dt.datetime.now(dt.UTC)),
         }
-        entry = F.struct(*(values[column.name].cast(column.type.spark).alias(column.name) for column in INGEST_BATCHES.columns))
+        entry = F.struct(
+            *(values[column.name].cast(column.type.spark).alias(column.name) for column in INGEST_BATCHES.columns)
+        )
         rows = self.table.spark.range(1, numPartitions=1).select(batch_constant(entry).alias("entry")).select("entry.*")
         self.table.append(rows, batch)
