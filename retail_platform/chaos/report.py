@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from retail_platform.chaos.nemesis import Run
 from retail_platform.chaos.points import POINTS
 from retail_platform.settings import PROJECT_ROOT
 
 RESULTS = PROJECT_ROOT / "docs" / "chaos-results.json"
 PAGE = PROJECT_ROOT / "docs" / "chaos.md"
+
+Results = dict[str, list[dict[str, Any]]]
 
 _PACKAGES = ("pyspark", "deltalake", "delta-spark", "aiokafka", "duckdb")
 _ABOUT = (
@@ -27,32 +28,37 @@ _ABOUT = (
 _RULE_OF_THREE = 3
 
 
-def described(run: Run) -> dict[str, Any]:
-    """A run's record with when, on what machine, at which commit and with which versions it was made."""
+def described(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with when, on what machine, at which commit and with which versions it was made."""
     return {
         "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.platform(terse=True)}",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        **run.record(),
+        **record,
     }
 
 
-def read(path: Path = RESULTS) -> list[dict[str, Any]]:
-    """The runs of a results file, oldest first; none where there is no file."""
-    runs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return runs
+def read(path: Path = RESULTS) -> Results:
+    """The results file: ``runs`` and ``controls``, oldest first; empty where there is no file."""
+    if not path.exists():
+        return {"runs": [], "controls": []}
+    results: Results = json.loads(path.read_text(encoding="utf-8"))
+    return results
 
 
-def add(path: Path, record: dict[str, Any]) -> None:
-    """Add a run to a results file."""
+def add(path: Path, kind: str, record: dict[str, Any]) -> None:
+    """Add a record to the ``runs`` or the ``controls`` of a results file."""
+    results = read(path)
+    results[kind].append(record)
     draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps([*read(path), record], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(path)
 
 
-def page(runs: list[dict[str, Any]]) -> str:
-    """The results as a page: what the kills prove, each run, and each named point with how often a driver died there."""
+def page(results: Results) -> str:
+    """The results as a page: what the kills prove, each run, each named point, and the last negative controls."""
+    runs = results["runs"]
     good = [run for run in runs if not run["findings"]]
     kills = sum(run["kills"] for run in good)
     by_point = {point: sum(run["points"].get(point, 0) for run in runs) for point in POINTS}
@@ -75,6 +81,7 @@ def page(runs: list[dict[str, Any]]) -> str:
             "|---|---|",
             *(f"| {point} | {count} |" for point, count in by_point.items()),
             "",
+            *_controls(results["controls"]),
             *_surroundings(runs),
         ]
     )
@@ -105,6 +112,22 @@ def _findings(run: dict[str, Any]) -> list[str]:
         return []
     found = [f"- {entry['promise']}: {entry['count']:,} times, e.g. `{entry['example']}`" for entry in run["findings"]]
     return [f"## Findings of seed {run['seed']} ({run['measured_at'][:10]}, commit `{run['commit']}`)", "", *found, ""]
+
+
+def _controls(records: list[dict[str, Any]]) -> list[str]:
+    if not records:
+        return []
+    last = records[-1]
+    return [
+        "## Negative controls",
+        "",
+        f"Each does the named thing for real on a copy of a lake ({last['measured_at'][:10]}, commit `{last['commit']}`).",
+        "",
+        "| control | what the verifier found | |",
+        "|---|---|---|",
+        *(f"| {c['name']} | {c['found']} | {'right' if c['right'] else '**wrong**'} |" for c in last["outcomes"]),
+        "",
+    ]
 
 
 def _surroundings(runs: list[dict[str, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ chaos = typer.Typer(help="Prove that nothing is lost or counted twice, under kil
 app.add_typer(chaos, name="chaos", rich_help_panel="Operate")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Results = Annotated[Path | None, typer.Option(help="Add the result to this results file.")]
 Home = Annotated[
     Path | None, typer.Option(help="Where the run keeps its broker, lake and ledger; .retail/chaos/SEED when left out.")
 ]
@@ -38,7 +39,7 @@ def run(
     ] = False,
     schedule: Annotated[Path | None, typer.Option(help="Play this schedule.json again instead.")] = None,
     home: Home = None,
-    results: Annotated[Path | None, typer.Option(help="Add the result to this results file.")] = None,
+    results: Results = None,
     as_json: Json = False,
 ) -> None:
     """Play a schedule of faults on a broker and a lake of its own, under load, then verify. Exit code 1 on a finding.
@@ -62,9 +63,9 @@ def run(
         err.print(escape(line), soft_wrap=True)
 
     done = nemesis.play(settings, seed, rate, played, say, minutes)
-    record = reports.described(done)
+    record = reports.described(done.record())
     if results is not None:
-        reports.add(results, record)
+        reports.add(results, "runs", record)
     if as_json:
         out.print_json(json.dumps(record))
     else:
@@ -87,15 +88,19 @@ def verify(
 
 
 @chaos.command()
-def controls(home: Home = None, as_json: Json = False) -> None:
+def controls(home: Home = None, results: Results = None, as_json: Json = False) -> None:
     """Do each wrong thing on purpose, on a copy of a real lake: the verifier must find every one. Exit code 1 if not."""
+    from retail_platform.chaos import report as reports
     from retail_platform.chaos.controls import prove
 
     settings = _empty_home(home or get_settings().retail_home / "chaos" / "controls")
     _end_processes_when_told_to_stop()
     outcomes = prove(settings, lambda line: err.print(escape(line), soft_wrap=True))
+    records = [outcome.record() for outcome in outcomes]
+    if results is not None:
+        reports.add(results, "controls", reports.described({"outcomes": records}))
     if as_json:
-        out.print_json(json.dumps([outcome.record() for outcome in outcomes]))
+        out.print_json(json.dumps(records))
     for outcome in outcomes if not as_json else ():
         out.print(f"{'right' if outcome.right else 'WRONG'}  {outcome.name}: {escape(outcome.found)}", soft_wrap=True)
     if not all(outcome.right for outcome in outcomes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -61,9 +60,12 @@ def test_a_run_with_a_finding_proves_nothing_and_its_finding_is_on_the_page(tmp_
     }
     lost = run | {"seed": 8, "findings": [{"promise": "nothing is lost", "count": 2, "example": "t/1"}]}
     for record in (run, lost):
-        report.add(tmp_path / "results.json", record)
+        report.add(tmp_path / "results.json", "runs", record)
+    outcome = {"name": "duplicates let through", "found": "every promise was kept", "right": False}
+    report.add(tmp_path / "results.json", "controls", {**run, "outcomes": [outcome]})
     page = report.page(report.read(tmp_path / "results.json"))
     assert "**30 driver kills in 1 runs under load without a finding.**" in page
     assert "fewer than 10.0%" in page
     assert "- nothing is lost: 2 times, e.g. `t/1`" in page
-    assert json.loads((tmp_path / "results.json").read_text())[0] == run
+    assert "| duplicates let through | every promise was kept | **wrong** |" in page
+    assert report.read(tmp_path / "results.json")["runs"] == [run, lost]
