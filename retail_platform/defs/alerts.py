@@ -104,8 +104,9 @@ def build(settings: Settings) -> dg.Definitions:
         reading, from_runs = _runs(context.instance, memory.reading, now, graph)
         seen: list[Observation] = [
             *from_runs,
-            *_freshness(context.instance, _graph(context)),
+            *_freshness(context.instance, graph),
             *_stream(context, settings),
+            *_gone(memory.state, graph, now),
         ]
         channels = senders(settings, context.log)
         configured = [sender.channel for sender in channels]
@@ -306,7 +307,7 @@ def owner_of(graph: AssetGraph, key: dg.AssetKey) -> Owner:
     return next((teams[name] for name in named if name in teams), Owner.data_platform)
 
 
-def gone(state: State, graph: AssetGraph, now: dt.datetime) -> Iterator[Observation]:
+def _gone(state: State, graph: AssetGraph, now: dt.datetime) -> Iterator[Observation]:
     """The end of incidents whose check or freshness policy is not in the graph any more: nothing else could end them."""
     checks = {_check_subject(key) for key in graph.asset_check_keys}
     fresh = {node.key.to_user_string() for node in graph.asset_nodes if node.freshness_policy is not None}

@@ -85,6 +85,19 @@ def test_a_good_day_does_not_end_the_incident_of_a_bad_one() -> None:
     assert [event for event, _ in told(failing(0, DAYS[0]), healthy(1, DAYS[1]))] == ["opened"]
 
 
+def test_another_bad_day_is_an_incident_of_its_own() -> None:
+    events = told(failing(0, DAYS[0]), failing(1, DAYS[1]), healthy(2, DAYS[0]))
+    assert events == [
+        ("opened", frozenset({DAYS[0]})),
+        ("opened", frozenset({DAYS[1]})),
+        ("recovered", frozenset({DAYS[0]})),
+    ]
+
+
+def test_a_good_day_does_not_end_what_failed_as_a_whole() -> None:
+    assert [event for event, _ in told(failing(0), healthy(1, DAYS[0]))] == ["opened"]
+
+
 def test_a_bad_range_is_over_when_the_last_of_its_days_is_good() -> None:
     days = frozenset(DAYS[:3])
     one_by_one = [healthy(number, day) for number, day in enumerate(DAYS[:3], start=1)]

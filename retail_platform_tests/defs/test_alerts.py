@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -18,8 +18,8 @@ from dagster._daemon.freshness import FreshnessDaemon
 from dagster._time import get_current_datetime
 from deltalake import write_deltalake
 
-from retail_platform.alerts.incidents import Failing, Fault, State, observe
-from retail_platform.alerts.routing import Channel, Owner, Severity
+from retail_platform.alerts.incidents import Failing
+from retail_platform.alerts.routing import Owner, Severity
 from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.defs import alerts, build_defs
 from retail_platform.defs.automation import RANGE_END, RANGE_START
@@ -285,12 +285,13 @@ def test_a_stream_that_its_supervisor_does_not_start_again_is_told(
     assert [entry.severity for entry in seen if isinstance(entry, Failing)] == [Severity.error] * failing
 
 
-def test_an_incident_of_a_check_that_was_removed_ends(world: World) -> None:
-    removed = Failing(Fault.check, "old on figures", NOW, Severity.error, Owner.analytics, "", "")
-    kept = replace(removed, subject="strict on figures")
-    state = observe(observe(State(), removed, [Channel.log]), kept, [Channel.log])
-    graph = world.definitions().get_repository_def().asset_graph
-    assert [entry.subject for entry in alerts.gone(state, graph, NOW)] == ["old on figures"]
+def test_an_incident_of_a_check_that_was_taken_out_of_the_code_ends(world: World) -> None:
+    world.run("daily", "strict", day=FIRST)
+    world.tick()
+    world.told()
+    without = dg.Definitions.merge(dg.Definitions(), alerts.build(world.settings)).get_repository_def()
+    assert world.tick(without) == "0 open incidents, 0 messages wait"
+    assert world.told() == [f"recovered error strict on figures {FIRST}"]
 
 
 def test_checks_of_a_run_that_goes_on_are_told_before_it_ends_and_not_again_after(world: World) -> None:
