@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -178,7 +180,7 @@ def checkpoint(settings: Settings, query_name: str) -> str:
 @contextlib.contextmanager
 def running_stream(spark: SparkSession, settings: Settings, lake: Lake, *, available_now: bool) -> Iterator[Stream]:
     """Start a stream, and stop it at the end, however that comes."""
-    _refuse_lost_checkpoints(settings, lake)
+    _refuse_foreign_checkpoints(settings, lake)
     stream = Stream(spark, settings, lake, available_now)
     try:
         stream.start()
@@ -187,15 +189,33 @@ def running_stream(spark: SparkSession, settings: Settings, lake: Lake, *, avail
         stream.stop()
 
 
-def _refuse_lost_checkpoints(settings: Settings, lake: Lake) -> None:
-    """A table that a query has written, with no checkpoint of the query, would be written a second time."""
+def _refuse_foreign_checkpoints(settings: Settings, lake: Lake) -> None:
+    """A query's checkpoint must be the one that its table was written with, and no older than the table.
+
+    Without one the query would write everything a second time. With an older one it would number other records like a
+    batch that is in, and skip them: Spark logs a batch's offsets before the batch runs, so a checkpoint that has not
+    logged the last batch that is in was put back from an earlier time.
+    """
     for table in (lake.bronze, *lake.silver.values()):
-        where = settings.checkpoints_dir / table.table.path.replace("/", "-") / "metadata"
-        if table.writers and not where.exists():
+        where = Path(checkpoint(settings, table.table.path))
+        mend = "restore it from the same moment as the lake, or start over with `retail reset`"
+        query_id, last_logged = _checkpoint_state(where)
+        if query_id not in table.writers and table.writers:
+            raise RetailError(f"{table.table.path} holds data but its checkpoint {where} is gone or another's; {mend}")
+        last_in = max(one.writers.get(query_id, -1) for one in lake.tables)
+        if last_in > last_logged:
             raise RetailError(
-                f"{table.table.path} holds data but its checkpoint {where.parent} is gone; restore it from a backup, or "
-                "start over with `retail reset`"
+                f"{where} is older than {table.table.path}: batch {last_in} is in, batch {last_logged} is its last; {mend}"
             )
+
+
+def _checkpoint_state(where: Path) -> tuple[str, int]:
+    """The query's id and the last batch that it has planned; ``("", -1)`` where there is no checkpoint."""
+    metadata = where / "metadata"
+    if not metadata.exists():
+        return "", -1
+    logged = [int(entry.name) for entry in (where / "offsets").glob("*") if entry.name.isdigit()]
+    return str(json.loads(metadata.read_text(encoding="utf-8"))["id"]), max(logged, default=-1)
 
 
 def _asked_for(error: StreamingQueryException) -> bool:
