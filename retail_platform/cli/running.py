@@ -1,4 +1,4 @@
-"""Dagster runs on the terminal: what the stream is doing while it runs, and what a run came to."""
+"""Dagster runs and work on the lake, on the terminal: what goes on while they run, and what a run came to."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -57,6 +57,26 @@ def lake_checks(settings: Settings) -> RunOutcome:
     _quieten()
     with _told(settings, "checks on the lake", lambda: ""):
         return run_job(settings, LAKE_CHECKS_JOB)
+
+
+def lake_work(settings: Settings, work: str, arguments: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Have ``work`` done on the lake: by the running stream between two batches, else by this process with its own Spark.
+
+    Raises:
+        RetailError: it failed, or cannot be done now.
+    """
+    from retail_platform.ingest.work import do_alone
+    from retail_platform.lakehouse.lease import holder
+    from retail_platform.lakehouse.requests import have_done
+
+    _quieten()
+
+    def line() -> str:
+        owner = holder(settings)
+        return "" if owner is None or owner.pid == os.getpid() else f"asked of {owner.owner}, process {owner.pid}"
+
+    with _told(settings, what, line):
+        return have_done(settings, work, arguments, lambda: do_alone(settings, work, arguments))
 
 
 def checks_table(checks: tuple[CheckOutcome, ...]) -> Table:

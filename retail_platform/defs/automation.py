@@ -1,4 +1,4 @@
-"""What runs when: the daily job and its schedules, the reload of days that changed late, the hourly look at the lake."""
+"""What runs when: the daily job, the reload of days that changed late, the hourly look at the lake and its nightly care."""
 
 import datetime as dt
 import hashlib
@@ -10,6 +10,7 @@ from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_
 from retail_platform.contracts.model import Table
 from retail_platform.defs.common import JobSelection
 from retail_platform.defs.kpi import KPI_KEY
+from retail_platform.defs.lakehouse import MAINTENANCE_JOB
 from retail_platform.defs.warehouse import LOADED_FROM, raw_key
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.lease import lease_path
@@ -43,7 +44,12 @@ def build(settings: Settings) -> dg.Definitions:
     )
     return dg.Definitions(
         jobs=[daily, lake_checks],
-        schedules=[_yesterday(settings, daily), _today(settings, daily), _hourly(settings, lake_checks)],
+        schedules=[
+            _yesterday(settings, daily),
+            _today(settings, daily),
+            _hourly(settings, lake_checks),
+            _nightly(settings),
+        ],
         sensors=[_late_arrivals(settings, daily)],
     )
 
@@ -97,6 +103,23 @@ def _hourly(settings: Settings, job: JobSelection) -> dg.ScheduleDefinition:
         return dg.RunRequest()
 
     return hourly
+
+
+def _nightly(settings: Settings) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="lake_maintenance_nightly",
+        job_name=MAINTENANCE_JOB,
+        cron_schedule="0 3 * * *",
+        execution_timezone=settings.business_timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="At three: compacts the lake's small files and deletes what is older than its history.",
+    )
+    def nightly() -> dg.RunRequest | dg.SkipReason:
+        if not lease_path(settings).exists():
+            return dg.SkipReason("no stream has ever run")
+        return dg.RunRequest()
+
+    return nightly
 
 
 def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition:

@@ -1,4 +1,4 @@
-"""The silver tables by business date, what materializing one means (derive it again from bronze), and the lake's checks."""
+"""Silver by business date, what materializing one means (derive it again from bronze); the lake's checks and upkeep."""
 
 import contextlib
 import datetime as dt
@@ -9,6 +9,7 @@ import dagster as dg
 
 from retail_platform import kafka
 from retail_platform.contracts import (
+    ALL_TABLES,
     BRONZE_EVENTS,
     INGEST_BATCHES,
     QUARANTINE_EVENTS,
@@ -25,14 +26,14 @@ from retail_platform.defs.common import (
     table_spec,
 )
 from retail_platform.lakehouse import quality, reading, requests
-from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
+from retail_platform.lakehouse.lease import lake_lease
 from retail_platform.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+MAINTENANCE_JOB = "lake_maintenance"
 _KINDS = {"spark", "deltalake"}
-_REBUILD_SECONDS = 3600.0
 _QUARANTINE_WINDOW = dt.timedelta(hours=24)
 
 
@@ -56,14 +57,17 @@ class SparkResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def build(settings: Settings) -> dg.Definitions:
-    """Silver, minute sales, and the checks on every table of the lake."""
+    """Silver, minute sales, the checks on every table of the lake, and its maintenance."""
     silver = [_silver(settings, contract) for contract in settings.topics]
     checks = [_contract_check(settings, table) for table in (BRONZE_EVENTS, QUARANTINE_EVENTS, INGEST_BATCHES)]
     checks += [_contract_check(settings, table) for table in _silver_tables(settings)]
     checks += [_uniqueness_check(settings, table) for table in _silver_tables(settings)]
     checks += [_balance_check(settings), _quarantine_check(settings), _offsets_check(settings)]
     return dg.Definitions(
-        assets=[*silver, _minute_sales(settings)], asset_checks=checks, resources={"spark": SparkResource()}
+        assets=[*silver, _minute_sales(settings)],
+        jobs=[_maintenance(settings)],
+        asset_checks=checks,
+        resources={"spark": SparkResource()},
     )
 
 
@@ -85,7 +89,7 @@ def _silver(settings: Settings, contract: TopicContract) -> dg.AssetsDefinition:
         """Derive these days again from bronze. The stream writes silver by itself; this is for after a rule changed."""
         dates = dates_of(context)
         arguments = {"table": table.name, "dates": [date.isoformat() for date in dates]}
-        result = _do(context, settings, spark, "rebuild_silver", arguments)
+        result = _do(settings, spark, "rebuild_silver", arguments)
         return dg.MaterializeResult(metadata={"dagster/row_count": result["rows_after"], **result})
 
     return silver
@@ -104,29 +108,42 @@ def _minute_sales(settings: Settings) -> dg.AssetsDefinition:
     def sales_by_minute(context: dg.AssetExecutionContext, spark: SparkResource) -> Materialized:
         """Sum these days' minutes again from silver."""
         arguments = {"dates": [date.isoformat() for date in dates_of(context)]}
-        result = _do(context, settings, spark, "rebuild_minutes", arguments)
+        result = _do(settings, spark, "rebuild_minutes", arguments)
         return dg.MaterializeResult(metadata={"dagster/row_count": result["rows_after"], **result})
 
     return sales_by_minute
 
 
-def _do(
-    context: dg.AssetExecutionContext, settings: Settings, spark: SparkResource, work: str, arguments: dict[str, Any]
-) -> dict[str, Any]:
-    """Have the running stream do it between two batches; when there is none, do it here, under the lake's lease."""
+def _maintenance(settings: Settings) -> dg.JobDefinition:
+    paths = [table.path for table in ALL_TABLES]
+
+    @dg.op(description="OPTIMIZE, then VACUUM, of every table; files and bytes before and after are in the metadata.")
+    def maintain(context: dg.OpExecutionContext, spark: SparkResource) -> None:
+        results = [_do(settings, spark, work, {"tables": paths}) for work in ("optimize", "vacuum")]
+        compacted, cleaned = ({entry["table"]: entry for entry in result["tables"]} for result in results)
+        sizes = [(path, compacted[path]["before"], cleaned[path]["after"]) for path in paths]
+        names = ("files", "bytes", "files_on_disk", "bytes_on_disk", "log_files")
+        rows = [(path, *(size[name] for name in names for size in (before, after))) for path, before, after in sizes]
+        headings = ("table", *(f"{name.replace('_', ' ')} {when}" for name in names for when in ("before", "after")))
+        context.add_output_metadata({"tables": per_date(rows, headings), "done by": results[-1]["done by"]})
+
+    @dg.job(
+        name=MAINTENANCE_JOB,
+        description=(
+            "Compacts the small files of closed days, and deletes what no version of the last LAKE_HISTORY_DAYS needs: by "
+            "the running stream between two batches, or by the step when none runs. No row changes."
+        ),
+    )
+    def lake_maintenance() -> None:
+        maintain()
+
+    return lake_maintenance
+
+
+def _do(settings: Settings, spark: SparkResource, work: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Have the running stream do it between two batches; when there is none, do it here, with dagster-pyspark's session."""
     with one_line_failures():
-        while True:
-            if holder(settings) is not None:
-                context.log.info("asking the running stream")
-                answered = requests.ask(
-                    settings, work, arguments, _REBUILD_SECONDS, alive=lambda: holder(settings) is not None
-                )
-                if answered is not None:
-                    return {**answered, "done by": "the running stream"}
-            try:
-                return {**_do_here(settings, spark, work, arguments), "done by": "this step"}
-            except LakeInUse:
-                context.log.info("a stream has started meanwhile")
+        return requests.have_done(settings, work, arguments, lambda: _do_here(settings, spark, work, arguments))
 
 
 def _do_here(settings: Settings, spark: SparkResource, work: str, arguments: dict[str, Any]) -> dict[str, Any]:

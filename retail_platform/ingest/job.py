@@ -25,7 +25,7 @@ from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
 from retail_platform.ingest.session import end_session, jvm_pid, spark_session
 from retail_platform.ingest.stream import Stream, running_stream
-from retail_platform.ingest.work import do_work
+from retail_platform.ingest.work import serve
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
 from retail_platform.lakehouse.lease import LakeInUse, lake_lease
@@ -36,6 +36,7 @@ _HEARTBEAT_SECONDS = 1.0
 _REPORT_SECONDS = 10.0
 _LEASE_WAIT_SECONDS = 30.0
 _STOP_SECONDS = 90.0
+_REPORT_LENGTH = 300
 
 Report = Callable[[str], None]
 
@@ -131,16 +132,8 @@ class Job:
         if self._in_hand is None or self._in_hand.done():
             request = next(requests.pending(self.settings), None)
             if request is not None:
-                self.report(f"{request.work} {dict(request.arguments)}")
-                self._in_hand = self._worker.submit(self._do, lake, request)
-
-    def _do(self, lake: Lake, request: requests.Request) -> None:
-        try:
-            result = do_work(lake, self.settings, request.work, request.arguments)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to who asked, not to the stream)
-            requests.answer(self.settings, request, None, f"{type(error).__name__}: {error}".splitlines()[0])
-        else:
-            requests.answer(self.settings, request, result)
+                self.report(f"{request.work} {dict(request.arguments)}"[:_REPORT_LENGTH])
+                self._in_hand = self._worker.submit(serve, lake, self.settings, request)
 
     def _tick(self, stream: Stream) -> None:
         now = time.monotonic()

@@ -8,12 +8,13 @@ from typing import Any
 
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.errors import RetailError
-from retail_platform.ingest.lake import Lake
+from retail_platform.ingest.lake import Lake, open_lake
+from retail_platform.ingest.maintenance import optimize, vacuum
 from retail_platform.ingest.rebuild import rebuild_minutes, rebuild_silver
+from retail_platform.ingest.session import end_session, jvm_pid, spark_session
+from retail_platform.lakehouse import requests
+from retail_platform.lakehouse.lease import lake_lease
 from retail_platform.settings import Settings
-
-REBUILD_SILVER = "rebuild_silver"
-REBUILD_MINUTES = "rebuild_minutes"
 
 
 def do_work(lake: Lake, settings: Settings, work: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,4 +33,35 @@ def do_work(lake: Lake, settings: Settings, work: str, arguments: Mapping[str, A
             return result
         case "rebuild_minutes":
             return rebuild_minutes(lake, [dt.date.fromisoformat(date) for date in arguments["dates"]])
+        case "optimize":
+            return optimize(lake, settings, arguments["tables"])
+        case "vacuum":
+            return vacuum(lake, settings, arguments["tables"])
     raise RetailError(f"no such work: {work}")
+
+
+def serve(lake: Lake, settings: Settings, request: requests.Request) -> None:
+    """Do what a request asks for, and answer it, whatever comes of it."""
+    try:
+        result = do_work(lake, settings, request.work, request.arguments)
+    except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to who asked, not to the stream)
+        said = str(error) if isinstance(error, RetailError) else f"{type(error).__name__}: {error}"
+        requests.answer(settings, request, None, said.splitlines()[0])
+    else:
+        requests.answer(settings, request, result)
+
+
+def do_alone(settings: Settings, work: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the lake's lease, start Spark, do ``work``, and end Spark.
+
+    Raises:
+        LakeInUse: a stream runs, or somebody else works on the lake.
+        RetailError: as :func:`do_work`; or Spark cannot start.
+    """
+    with lake_lease(settings, work) as lease:
+        spark = spark_session(settings, f"retail-{work}")
+        lease.name_jvm(jvm_pid(spark))
+        try:
+            return do_work(open_lake(spark, settings), settings, work, arguments)
+        finally:
+            end_session(spark)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from delta.tables import DeltaTable
@@ -68,11 +68,34 @@ class LakeTable:
 
     @contextlib.contextmanager
     def maintenance(self) -> Iterator[DeltaTable]:
-        """The table for OPTIMIZE, MERGE or VACUUM: no batch writes meanwhile, and the commit carries the identities on."""
+        """The table for OPTIMIZE or MERGE: no batch writes meanwhile, and the commit carries the identities on."""
+        with self._carrying_on() as session:
+            yield DeltaTable.forPath(session, self.path)
+
+    def set_properties(self, properties: Mapping[str, str]) -> None:
+        """Set the table's Delta properties, in a commit that carries the identities on."""
+        pairs = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
+        with self._carrying_on() as session:
+            session.sql(f"alter table delta.`{self.path.replace('`', '``')}` set tblproperties ({pairs})")
+
+    def vacuum(self, hours: float) -> None:
+        """Delete the files that no version of the last ``hours`` needs. Batches go on meanwhile: their files are younger.
+
+        Nothing is committed: Delta's own entries for VACUUM come when it starts and when it ends, and the second would
+        carry identities on that a batch has moved past meanwhile.
+        """
+        session = self.spark.newSession()
+        session.conf.set("spark.databricks.delta.vacuum.logging.enabled", "false")
+        # Delta refuses less than its own default, a week; here the caller decides.
+        session.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+        DeltaTable.forPath(session, self.path).vacuum(hours)
+
+    @contextlib.contextmanager
+    def _carrying_on(self) -> Iterator[SparkSession]:
         with self._commit:
             session = self.spark.newSession()
             session.conf.set(_USER_METADATA, _metadata(self.writers))
-            yield DeltaTable.forPath(session, self.path)
+            yield session
 
     def read(self) -> DataFrame:
         """The newest version."""
@@ -89,7 +112,7 @@ def open_table(spark: SparkSession, root: str, table: Table) -> LakeTable:
     if not DeltaLog.is_deltatable(path):
         _create(spark, path, table)
     # Read without Spark: a commit file says it all, and Spark's own history costs a job a table at every start.
-    newest = DeltaLog(path, without_files=True).history(1)[0]
+    newest = DeltaLog(path).history(1)[0]
     try:
         writers = json.loads(newest["userMetadata"])["writers"]
     except (TypeError, ValueError, KeyError):

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,25 @@ from retail_platform.settings import Settings
 
 def rows_of(contents: Manifest, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of ``sql`` over the manifest's files, as the table ``t``; a manifest without files gives none."""
-    if not contents.files:
-        return []
+    return rows_over({"t": contents}, sql, parameters) if contents.files else []
+
+
+def rows_over(tables: Mapping[str, Manifest], sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of ``sql`` over several manifests, each a table by its name here; one without files is an empty table."""
     with duckdb.connect(":memory:") as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set threads = 2")
-        files = ", ".join(f"'{path.replace(chr(39), chr(39) * 2)}'" for path in contents.files)
-        connection.execute(f"create view t as select * from read_parquet([{files}], hive_partitioning = true)")
+        for name, contents in tables.items():
+            connection.execute(f"create view {name} as {_select(contents)}")
         return connection.execute(sql, list(parameters)).fetchall()
+
+
+def _select(contents: Manifest) -> str:
+    if not contents.files:
+        columns = (f'cast(null as {column.type.duckdb}) as "{column.name}"' for column in contents.table.columns)
+        return f"select {', '.join(columns)} where false"
+    files = ", ".join(f"'{path.replace(chr(39), chr(39) * 2)}'" for path in contents.files)
+    return f"select * from read_parquet([{files}], hive_partitioning = true)"
 
 
 def records_of(contents: Manifest, limit: int) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Work that is asked of whoever writes the lake: a request is a file, and so is its answer.
 
 A rebuild or an optimisation must never write beside the stream, so it asks the stream to do it between two batches.
+Where no stream runs, whoever wants the work does it under the lake's lease; :func:`have_done` does the one or the other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.lease import LakeInUse, holder
 from retail_platform.settings import Settings
 
 
@@ -26,6 +28,31 @@ class Request:
     id: str
     work: str
     arguments: Mapping[str, Any]
+
+
+def have_done(
+    settings: Settings,
+    work: str,
+    arguments: Mapping[str, Any],
+    here: Callable[[], Mapping[str, Any]],
+    timeout_seconds: float = 3600.0,
+) -> dict[str, Any]:
+    """Have the running stream do the work between two batches; when there is none, do it ``here``, under the lake's lease.
+
+    The result has, beside the work's own, ``done by``.
+
+    Raises:
+        RetailError: the work failed, or took longer than ``timeout_seconds``.
+    """
+    while True:
+        if holder(settings) is not None:
+            answered = ask(settings, work, arguments, timeout_seconds, alive=lambda: holder(settings) is not None)
+            if answered is not None:
+                return {**answered, "done by": "the running stream"}
+        try:
+            return {**here(), "done by": "this process"}
+        except LakeInUse:
+            continue  # a stream has started meanwhile
 
 
 def ask(
@@ -42,11 +69,11 @@ def ask(
     _write(asked, {"work": work, "arguments": dict(arguments), "at": dt.datetime.now(dt.UTC).isoformat()})
     deadline = time.monotonic() + timeout_seconds
     while True:
+        gone = not alive()  # before the look for an answer: the last thing a stream does may be to answer
         if answered.exists():
             answer = json.loads(answered.read_text())
             answered.unlink()
             break
-        gone = not alive()
         if gone or time.monotonic() > deadline:
             asked.unlink(missing_ok=True)
             if gone:

@@ -16,16 +16,17 @@ class Message:
 
     ``topic`` is the contract's name for it, ``value`` ``None`` a tombstone, ``label`` what it is to whoever counts.
     ``due`` is its place on the stream's own clock, in seconds from the stream's beginning. ``pattern`` names the
-    simulated fraud it is part of.
+    simulated fraud it is part of. ``headers`` are sent as they are, instead of the one that names the ``schema``.
     """
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes | None
     schema: str
     label: str
     due: float = 0.0
     pattern: str | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def encode(event: Event) -> bytes:

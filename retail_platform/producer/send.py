@@ -299,13 +299,14 @@ class _Sending:
 
 def _fits(message: Message) -> bool:
     """Whether the topics take a message of that size: a batch that the broker refuses breaks the ones behind it."""
-    size = len(message.key) + len(message.value or b"") + len(message.schema)
+    size = len(message.key or b"") + len(message.value or b"") + len(message.schema)
+    size += sum(len(name) + len(value or b"") for name, value in message.headers)
     return size + _OVERHEAD_BYTES <= MAX_MESSAGE_BYTES
 
 
 def _append(batch: _Open, message: Message) -> bool:
     """Add the message to the batch; false when the batch is full."""
-    headers = [("schema", message.schema.encode())]
+    headers = list(message.headers) or [("schema", message.schema.encode())]
     added = batch.builder.append(timestamp=None, key=message.key, value=message.value, headers=headers)
     if added is None:
         return False
