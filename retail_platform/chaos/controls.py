@@ -254,7 +254,7 @@ def _dying_after(table: str) -> Prepare:
 
 def _unguarded() -> AbstractContextManager[None]:
     """The job without its refusal to start on a lake whose checkpoints are gone."""
-    return _replaced(stream, "_refuse_lost_checkpoints", lambda _settings, _lake: None)
+    return _replaced(stream, "_refuse_foreign_checkpoints", lambda _settings, _lake: None)
 
 
 @contextmanager
