@@ -92,7 +92,7 @@ def size(settings: Settings, table: Table) -> Size:
 
 def properties(settings: Settings, table: Table) -> dict[str, str]:
     """The table's Delta properties."""
-    return dict(DeltaTable(settings.lake_dir / table.path, without_files=True).metadata().configuration)
+    return dict(DeltaTable(settings.lake_dir / table.path).metadata().configuration)
 
 
 def readable(settings: Settings, table: Table, version: int | None) -> Manifest:
