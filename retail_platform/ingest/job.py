@@ -23,7 +23,7 @@ from dagster_pipes import PipesDefaultMessageWriter, open_dagster_pipes
 
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
-from retail_platform.ingest.session import end_session, jvm_pid, spark_session
+from retail_platform.ingest.session import JVM_GONE, end_session, jvm_pid, spark_session
 from retail_platform.ingest.stream import Stream, running_stream
 from retail_platform.ingest.work import serve
 from retail_platform.lakehouse import requests
@@ -74,6 +74,12 @@ class Job:
         except RetailError as error:
             self._beat("failed", None, str(error))
             raise
+        except JVM_GONE as error:
+            reason = (
+                "Spark's JVM has ended under the job: it was killed, or SPARK_DRIVER_MEMORY is too little; start again"
+            )
+            self._beat("failed", None, reason)
+            raise RetailError(reason) from error
 
     def _run(self) -> None:
         with lake_lease(self.settings, f"ingest ({self.mode})", wait_seconds=_LEASE_WAIT_SECONDS) as lease:

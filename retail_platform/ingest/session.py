@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JNetworkError
 from pyspark.sql import SparkSession
 
 from retail_platform.embedded.java import java_home
 from retail_platform.ingest.spark_config import spark_config
 from retail_platform.settings import Settings
+
+#: What a call into a JVM raises that is no longer there.
+JVM_GONE = (Py4JNetworkError, ConnectionError)
 
 _JVM_EXIT_SECONDS = 30
 _LOGGING = Path(__file__).with_name("log4j2.properties")
@@ -51,7 +56,9 @@ def jvm_pid(spark: SparkSession) -> int:
 def end_session(spark: SparkSession) -> None:
     """Stop Spark and wait until its JVM is gone: it would outlive this process by a moment, lease or no lease."""
     gateway: Any = spark.sparkContext._gateway  # noqa: SLF001
-    spark.stop()
+    with contextlib.suppress(*JVM_GONE):
+        spark.stop()
     gateway.shutdown()
-    gateway.proc.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+        gateway.proc.stdin.close()
     gateway.proc.wait(_JVM_EXIT_SECONDS)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from retail_platform.cli.app import app
 from retail_platform.contracts import ALL_TABLES, BRONZE_EVENTS, INGEST_BATCHES, SALES_BY_MINUTE, TRANSACTIONS
-from retail_platform.defs import build_defs
+from retail_platform.defs import lakehouse
 from retail_platform.defs.execution import prepare_dagster_home
 from retail_platform.defs.lakehouse import MAINTENANCE_JOB
 from retail_platform.errors import RetailError
@@ -88,7 +88,7 @@ def _nightly(spark: SparkSession, lake: Settings) -> Mapping[str, Any]:
     """Run the job beside a writer that answers requests; the metadata of its step."""
     prepare_dagster_home(lake)
     with dg.DagsterInstance.get() as instance, serving(spark, lake):
-        result = build_defs(lake).resolve_job_def(MAINTENANCE_JOB).execute_in_process(instance=instance)
+        result = lakehouse.build(lake).resolve_job_def(MAINTENANCE_JOB).execute_in_process(instance=instance)
     (output,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     return output.step_output_data.metadata
 
