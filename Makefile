@@ -8,7 +8,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo dev test lint bench lock clean
+.PHONY: help setup ready demo dev test soak lint bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ dev: ready ## The platform with Dagster's UI, until Ctrl-C
 
 test: ready ## Run the tests, on a real broker and a real Spark (ARGS="-k broker" runs some)
 	@$(VENV)/pytest $(ARGS)
+
+soak: ready ## Run the long tests that `make test` leaves out
+	@$(VENV)/pytest -m soak $(ARGS)
 
 lint: ready ## Check style, format, types and the direction of the imports
 	@$(VENV)/ruff check .

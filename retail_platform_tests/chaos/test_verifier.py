@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 IN_THE_SUITE = ("nothing wrong", "a new checkpoint under the old identity")
 
 
+@pytest.mark.soak
 def test_controls_that_run_the_stream_wrongly_turn_the_verifier_red(
     spark: SparkSession, lake_settings: Settings
 ) -> None:

@@ -55,6 +55,7 @@ def lake(made: Settings, tmp_path: Path) -> Settings:
     return made.model_copy(update={"retail_home": tmp_path / "home"})
 
 
+@pytest.mark.soak
 def test_the_nightly_job_has_the_writer_do_it_and_the_stream_goes_on_with_nothing_lost_and_nothing_twice(
     spark: SparkSession, lake: Settings
 ) -> None:
