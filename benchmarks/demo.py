@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.homes import environment, free_ports
+from benchmarks.homes import environment
 from benchmarks.processes import watched
 from benchmarks.progress import say
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError
 from retail_platform.settings import PROJECT_ROOT, load_settings
 
@@ -35,7 +36,7 @@ def _run(folder: Path, name: str) -> dict[str, float]:
         retail_home=clone / ".retail",
         retail_outputs=clone / "outputs",
         kafka_bootstrap_servers=None,
-        kafka_embedded_port=free_ports(),
+        kafka_embedded_port=free_port_pair(),
     )
     env = environment(settings) | {
         "KAFKA_BOOTSTRAP_SERVERS": "",

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from retail_platform.embedded.broker import EmbeddedBroker
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.settings import Settings, child_environment, load_settings
-
-_TRIES = 50
-
-
-def free_ports() -> int:
-    """A loopback port that is free together with the next one, as the embedded broker needs.
-
-    Raises:
-        OSError: there are none.
-    """
-    for _ in range(_TRIES):
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            second.bind(("127.0.0.1", port + 1))
-            return port
-    raise OSError("no two free ports in a row on 127.0.0.1")
 
 
 @contextlib.contextmanager
@@ -39,7 +22,7 @@ def temporary_home() -> Iterator[Settings]:
             retail_outputs=home / "outputs",
             kafka_bootstrap_servers=None,
             kafka_security_protocol="PLAINTEXT",
-            kafka_embedded_port=free_ports(),
+            kafka_embedded_port=free_port_pair(),
             business_timezone="UTC",
         )
 

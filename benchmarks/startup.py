@@ -10,9 +10,10 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.homes import environment, free_ports, temporary_home
+from benchmarks.homes import environment, temporary_home
 from benchmarks.processes import ended
 from benchmarks.progress import counted
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError
 from retail_platform.settings import PROJECT_ROOT, Settings
 
@@ -60,7 +61,7 @@ def _dev_seconds(settings: Settings) -> float:
     from retail_platform.defs.execution import prepare_dagster_home  # noqa: PLC0415  it imports Dagster
 
     prepare_dagster_home(settings)
-    port = free_ports()
+    port = free_port_pair()
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"]
     began = time.monotonic()

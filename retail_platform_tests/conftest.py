@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -17,20 +17,6 @@ if TYPE_CHECKING:
 
 # A suite's JVMs die young: the second compiler would cost more than it ever gives back.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1"
-
-
-def free_port_pair() -> int:
-    """A port that is free together with the next one (broker and controller)."""
-    for _ in range(50):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no two free ports in a row")
 
 
 @pytest.fixture(scope="session")

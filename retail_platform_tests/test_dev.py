@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.lease import holder
 from retail_platform.producer import online_retail
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, load_settings
-from retail_platform_tests.conftest import SHORT_LIVED, free_port_pair
+from retail_platform_tests.conftest import SHORT_LIVED
 from retail_platform_tests.ingest.running import deliver, message, sale
 
 pytestmark = pytest.mark.timeout(900)

@@ -17,9 +17,9 @@ from pydantic import SecretStr
 
 from retail_platform import kafka
 from retail_platform.embedded import broker as embedded
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.settings import Settings, load_settings
-from retail_platform_tests.conftest import free_port_pair
 
 SASL = {
     "kafka_bootstrap_servers": "broker.example.com:9093",

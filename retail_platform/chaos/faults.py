@@ -164,7 +164,8 @@ class DamageCheckpoint:
         try:
             stage.working_driver()
         except RetailError:
-            stage.kill_driver()
+            if stage.driver is None or stage.driver.poll() is None:
+                raise  # neither: it hangs
             shutil.rmtree(checkpoint)
             backup.rename(checkpoint)
             return "refused, put back"

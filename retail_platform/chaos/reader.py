@@ -56,7 +56,7 @@ class Reader:
         path = self.settings.lake_dir / table.path
         if not DeltaTable.is_deltatable(str(path)):
             return
-        delta = DeltaTable(path, without_files=False)
+        delta = DeltaTable(path)
         version, known = delta.version(), self.versions.setdefault(table.path, set())
         if version in known:
             return

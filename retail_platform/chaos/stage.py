@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,12 +15,12 @@ from pathlib import Path
 
 from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.embedded.broker import EmbeddedBroker
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.lease import holder
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
 
 _POLL_SECONDS = 0.1
-_TRIES = 50
 #: From a start to the first batch, on a busy laptop; a driver that takes longer is a finding.
 PATIENCE_SECONDS = 240.0
 
@@ -38,7 +37,7 @@ def chaos_settings(settings: Settings, home: Path) -> Settings:
             "retail_outputs": home / "outputs",
             "kafka_bootstrap_servers": None,
             "kafka_security_protocol": "PLAINTEXT",
-            "kafka_embedded_port": _free_ports(),
+            "kafka_embedded_port": free_port_pair(),
             "business_timezone": "UTC",  # the verifier's days
         }
     )
@@ -62,16 +61,13 @@ class Stage:
 
     def start_driver(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the driver, as it is or (with arguments) doomed; its output goes to the home's ``logs/driver.log``."""
-        module = "doomed" if arguments else "job"
-        command = (
-            ["-m", "retail_platform.chaos.doomed", *arguments] if arguments else ["-m", "retail_platform.ingest.job"]
-        )
+        module = "retail_platform.chaos.doomed" if arguments else "retail_platform.ingest.job"
         self.settings.logs_dir.mkdir(parents=True, exist_ok=True)
         with (self.settings.logs_dir / "driver.log").open("ab") as log:
             log.write(f"--- {module} {' '.join(arguments)}\n".encode())
             log.flush()
             self.driver = subprocess.Popen(
-                [sys.executable, *command, "--mode", "continuous"],
+                [sys.executable, "-m", module, *arguments, "--mode", "continuous"],
                 env=self._environment(),
                 cwd=PROJECT_ROOT,
                 stdin=subprocess.DEVNULL,
@@ -177,13 +173,3 @@ def open_stage(settings: Settings) -> Iterator[Stage]:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def _free_ports() -> int:
-    for _ in range(_TRIES):
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            second.bind(("127.0.0.1", port + 1))
-            return port
-    raise RetailError("no two free ports in a row on 127.0.0.1; close something and try again")

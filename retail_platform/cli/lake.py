@@ -126,14 +126,7 @@ def _paths(name: str | None) -> list[str]:
 def _work(work: str, paths: list[str], *, yes: bool, as_json: bool) -> None:
     from retail_platform.cli.running import lake_work
 
-    settings = get_settings()
-    if not settings.lake_dir.exists():
-        raise RetailError(
-            f"there is no lake in {settings.retail_home} yet; run the stream first (`retail stream drain`)"
-        )
-    if not yes and not typer.confirm("Do it?", err=True):
-        raise typer.Exit(1)
-    result = lake_work(settings, work, {"tables": paths}, work)
+    result = lake_work(get_settings(), work, {"tables": paths}, work, yes=yes)
     if as_json:
         out.print_json(json.dumps(result))
     else:

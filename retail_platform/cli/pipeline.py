@@ -157,7 +157,7 @@ def _show_demo(settings: Settings, outcomes: list[RunOutcome], times: dict[str, 
     out.print(
         f"Next: the CSV is [bold]{escape(str(settings.kpi_csv))}[/]; see all of it in Dagster's UI with [bold]make dev[/]; "
         "a table's history with [bold]retail lake history silver/transaction_lines[/]; what was refused and why with "
-        "[bold]retail lake show quarantine/events[/]."
+        "[bold]retail quarantine list[/]."
     )
 
 

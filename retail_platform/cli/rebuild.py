@@ -10,7 +10,6 @@ import typer
 
 from retail_platform.cli.app import app, err, out
 from retail_platform.contracts import TRANSACTIONS
-from retail_platform.errors import RetailError
 from retail_platform.settings import get_settings
 
 rebuild = typer.Typer(help="Derive tables again from bronze.", no_args_is_help=True)
@@ -41,15 +40,9 @@ def silver(
     days = date_range(from_.date(), to.date())
     if not days:
         raise typer.BadParameter("--to is before --from")
-    if not settings.lake_dir.exists():
-        raise RetailError(
-            f"there is no lake in {settings.retail_home} yet; run the stream first (`retail stream drain`)"
-        )
     err.print(f"replaces silver/{table} of {days[0]} to {days[-1]} by what bronze holds; other days stay")
-    if not yes and not typer.confirm("Do it?", err=True):
-        raise typer.Exit(1)
     arguments = {"table": table, "dates": [day.isoformat() for day in days]}
-    result = lake_work(settings, "rebuild_silver", arguments, f"silver/{table} again")
+    result = lake_work(settings, "rebuild_silver", arguments, f"silver/{table} again", yes=yes)
     if as_json:
         out.print_json(json.dumps(result))
     else:

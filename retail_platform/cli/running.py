@@ -19,6 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from retail_platform.cli.app import err, out
+from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,16 +60,25 @@ def lake_checks(settings: Settings) -> RunOutcome:
         return run_job(settings, LAKE_CHECKS_JOB)
 
 
-def lake_work(settings: Settings, work: str, arguments: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Have ``work`` done on the lake: by the running stream between two batches, else by this process with its own Spark.
+def lake_work(settings: Settings, work: str, arguments: Mapping[str, Any], what: str, *, yes: bool) -> dict[str, Any]:
+    """Ask (but for ``yes``), then have ``work`` done on the lake: by the running stream, else here with a Spark of our own.
 
     Raises:
-        RetailError: it failed, or cannot be done now.
+        RetailError: there is no lake yet; or it failed, or cannot be done now.
+        typer.Exit: the answer was no.
     """
+    import typer
+
     from retail_platform.ingest.work import do_alone
     from retail_platform.lakehouse.lease import holder
     from retail_platform.lakehouse.requests import have_done
 
+    if not settings.lake_dir.exists():
+        raise RetailError(
+            f"there is no lake in {settings.retail_home} yet; run the stream first (`retail stream drain`)"
+        )
+    if not yes and not typer.confirm("Do it?", err=True):
+        raise typer.Exit(1)
     _quieten()
 
     def line() -> str:

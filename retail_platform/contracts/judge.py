@@ -34,14 +34,14 @@ from retail_platform.contracts.model import (
     Uuid,
 )
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_RFC_3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
-)
+#: What a whole text must match to be of a type, for Python and for Spark (``ingest/validation.py``).
+UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+RFC_3339 = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
+SHORT_NUMBER = r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?"
+
 _MOST_HOURS_FROM_UTC = 18
 _BLANK = re.compile(r"[ \t\n\x0b\f\r]*")
 _WHOLE = re.compile(r"[ \t\n\x0b\f\r]*[+-]?[0-9]+[ \t\n\x0b\f\r]*")
-_SHORT_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 _ANY_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|-?Infinity")
 _MOST_INTEGER_DIGITS = 20
 _FOUR_PLACES = Decimal("0.0001")
@@ -230,7 +230,7 @@ def _typed(kind: Scalar, text: str | None) -> Typed:  # noqa: PLR0911  one a fie
         case Text() | Enumeration():
             return text
         case Uuid():
-            return text.lower() if _UUID.fullmatch(text) else None
+            return text.lower() if re.fullmatch(UUID, text) else None
         case Instant():
             return _instant(text)
         case Integer():
@@ -243,7 +243,7 @@ def _typed(kind: Scalar, text: str | None) -> Typed:  # noqa: PLR0911  one a fie
 
 
 def _instant(text: str) -> dt.datetime | None:
-    found = _RFC_3339.fullmatch(text)
+    found = re.fullmatch(RFC_3339, text)
     if found is None:
         return None
     day, clock, fraction, offset = found.groups()
@@ -260,7 +260,7 @@ def _instant(text: str) -> dt.datetime | None:
 
 def _money(text: str) -> Decimal | None:
     """An exact decimal(18,4), or ``None``."""
-    if not _SHORT_NUMBER.fullmatch(text):
+    if not re.fullmatch(SHORT_NUMBER, text):
         return None
     try:
         number = Decimal(text)

@@ -47,8 +47,20 @@ def build(settings: Settings) -> dg.Definitions:
         schedules=[
             _yesterday(settings, daily),
             _today(settings, daily),
-            _hourly(settings, lake_checks),
-            _nightly(settings),
+            _once_a_stream_has_run(
+                settings,
+                "lake_checks_hourly",
+                lake_checks.name,
+                "10 * * * *",
+                "Every hour: the checks on the lake as a whole.",
+            ),
+            _once_a_stream_has_run(
+                settings,
+                "lake_maintenance_nightly",
+                MAINTENANCE_JOB,
+                "0 3 * * *",
+                "At three: compacts the lake's small files and deletes what is older than its history.",
+            ),
         ],
         sensors=[_late_arrivals(settings, daily)],
     )
@@ -88,38 +100,25 @@ def _today(settings: Settings, job: JobSelection) -> dg.ScheduleDefinition:
     return today
 
 
-def _hourly(settings: Settings, job: JobSelection) -> dg.ScheduleDefinition:
+def _once_a_stream_has_run(
+    settings: Settings, name: str, job: str, cron: str, description: str
+) -> dg.ScheduleDefinition:
+    """A schedule of the business timezone that leaves a lake alone that nobody has written yet."""
+
     @dg.schedule(
-        name="lake_checks_hourly",
-        job=job,
-        cron_schedule="10 * * * *",
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
         execution_timezone=settings.business_timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Every hour: the checks on the lake as a whole.",
+        description=description,
     )
-    def hourly() -> dg.RunRequest | dg.SkipReason:
+    def due() -> dg.RunRequest | dg.SkipReason:
         if not lease_path(settings).exists():
             return dg.SkipReason("no stream has ever run")
         return dg.RunRequest()
 
-    return hourly
-
-
-def _nightly(settings: Settings) -> dg.ScheduleDefinition:
-    @dg.schedule(
-        name="lake_maintenance_nightly",
-        job_name=MAINTENANCE_JOB,
-        cron_schedule="0 3 * * *",
-        execution_timezone=settings.business_timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="At three: compacts the lake's small files and deletes what is older than its history.",
-    )
-    def nightly() -> dg.RunRequest | dg.SkipReason:
-        if not lease_path(settings).exists():
-            return dg.SkipReason("no stream has ever run")
-        return dg.RunRequest()
-
-    return nightly
+    return due
 
 
 def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition:

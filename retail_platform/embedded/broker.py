@@ -281,7 +281,8 @@ class EmbeddedBroker:
 
     def _format(self, jars: str, lock: IO[bytes]) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster_id]
+        # In one word: an id may begin with a dash, and would be taken for an option.
+        arguments = ["kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster_id}"]
         process = self._java(jars, [*arguments, "-c", str(self._dir / "server.properties")], lock)
         if process.wait() != 0:
             raise self._explain(process.returncode)

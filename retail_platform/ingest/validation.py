@@ -22,7 +22,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
-from retail_platform.contracts.judge import judge
+from retail_platform.contracts.judge import RFC_3339, SHORT_NUMBER, UUID, judge
 from retail_platform.contracts.model import (
     MAX_CLOCK_AHEAD_SECONDS,
     Amount,
@@ -39,9 +39,6 @@ from retail_platform.contracts.model import (
     Uuid,
 )
 
-_UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-_RFC_3339 = r"^\\d{4}-\\d{2}-\\d{2}[T ]\\d{2}:\\d{2}:\\d{2}(\\.\\d{1,9})?(Z|[+-]\\d{2}:\\d{2})$"
-_SHORT_NUMBER = r"^[+-]?\\d{1,20}(\\.\\d{1,20})?([eE][+-]?\\d{1,2})?$"
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 _CONDITIONS_A_STAGE = 10
 _BETWEEN, _NULL = "\u0001", "\u0002"
@@ -86,6 +83,11 @@ def with_clean(rows: DataFrame, contract: TopicContract) -> DataFrame:
         rows = rows.withColumn("clean", _answer([*names, f"(plain or {_every_line(contract)})"]))
         return rows.drop(*names, "plain")
     return rows.withColumn("clean", _answer(names)).drop(*names)
+
+
+def _is_all(text: str, pattern: str) -> str:
+    """SQL: ``text`` is, from end to end, what ``pattern`` says (``$`` would let a line break follow)."""
+    return f"{text} rlike '^{pattern.replace(chr(92), chr(92) * 2)}\\\\z'"
 
 
 def _answer(conditions: Sequence[str]) -> Column:
@@ -140,7 +142,7 @@ def _plain_lines(contract: TopicContract) -> Iterator[str]:
     for leaf in _relative(contract):
         one = patterns[leaf.column]
         joined = f"array_join(e.{contract.lines.name}.{leaf.field.name}, '{_BETWEEN}', '{_NULL}')"
-        yield f"{joined} rlike '^{one}({_BETWEEN}{one})*$'"
+        yield _is_all(joined, f"{one}({_BETWEEN}{one})*")
 
 
 def _plain(leaf: Leaf) -> str:
@@ -151,7 +153,7 @@ def _plain(leaf: Leaf) -> str:
         case Integer(minimum=low, maximum=high) if low <= 1 and high > 9:  # noqa: PLR2004
             one = f"[1-9][0-9]{{0,{len(str(high)) - 2}}}"
         case Amount(minimum="0", maximum=high) if high is not None:
-            one = rf"[0-9]{{1,{len(high) - 1}}}(\\.[0-9]{{1,4}})?"
+            one = rf"[0-9]{{1,{len(high) - 1}}}(\.[0-9]{{1,4}})?"
         case _:
             one = _NEVER
     return one if leaf.required else f"({_NULL}|{one})"
@@ -179,13 +181,13 @@ def typed(kind: Scalar, text: str) -> str:
         case Text() | Enumeration():
             return text
         case Uuid():
-            return f"if({text} rlike '{_UUID}', lower({text}), null)"
+            return f"if({_is_all(text, UUID)}, lower({text}), null)"
         case Instant():
-            return f"if({text} rlike '{_RFC_3339}', try_cast({text} as timestamp), null)"
+            return f"if({_is_all(text, RFC_3339)}, try_cast({text} as timestamp), null)"
         case Integer():
             return f"try_cast({text} as int)"
         case Amount():
-            return f"if({text} rlike '{_SHORT_NUMBER}', try_cast({text} as decimal(18,4)), null)"
+            return f"if({_is_all(text, SHORT_NUMBER)}, try_cast({text} as decimal(18,4)), null)"
         case Degrees():
             return f"try_cast({text} as double)"
 
@@ -229,7 +231,7 @@ def _accepted(kind: Scalar, text: str) -> str:
                 f"and {first} not in {_OPENING_BRACKETS})"
             )
         case Uuid():
-            return f"{text} rlike '{_UUID}'"
+            return _is_all(text, UUID)
         case Enumeration(values=values):
             return f"{text} in ({_quoted(values)})"
         case Instant():
@@ -246,7 +248,7 @@ def _fits(kind: Amount, text: str) -> str:
     """SQL: the number is within its bounds and has no digit beyond the fourth decimal."""
     bounds = [f"{typed(kind, text)} >= {kind.minimum}"] if kind.minimum is not None else []
     bounds += [f"{typed(kind, text)} <= {kind.maximum}"] if kind.maximum is not None else []
-    exact = f"if({text} rlike '{_SHORT_NUMBER}', try_cast({text} as decimal(38,18)), null)"
+    exact = f"if({_is_all(text, SHORT_NUMBER)}, try_cast({text} as decimal(38,18)), null)"
     return " and ".join([*bounds, f"{exact} = {typed(kind, text)}"])
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +23,9 @@ from aiokafka.errors import KafkaError
 from retail_platform import kafka
 from retail_platform.embedded import broker as broker_module
 from retail_platform.embedded.broker import EmbeddedBroker
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.settings import Settings, child_environment, load_settings
-from retail_platform_tests.conftest import free_port_pair
 
 
 @pytest.fixture
@@ -98,6 +99,14 @@ def test_it_outlives_the_command_that_starts_it_and_another_stops_it(own: Embedd
     assert stopped.returncode == 1
     assert not json.loads(stopped.stdout)["broker"]["running"]
     own.stop()
+
+
+def test_it_starts_when_the_random_id_of_its_cluster_begins_with_a_dash(
+    own: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_module.uuid, "uuid4", lambda: uuid.UUID(bytes=b"\xf8" * 16))
+    own.start()
+    assert "cluster.id=-" in (own.settings.kafka_dir / "data" / "meta.properties").read_text(encoding="utf-8")
 
 
 def test_two_that_start_at_once_get_one_broker(own: EmbeddedBroker) -> None:

@@ -21,23 +21,7 @@ from retail_platform_tests.ingest.running import deliver, message, rows, sale
 
 LINES = TRANSACTIONS.silver_table
 _SECONDS = 150.0
-
-# The driver as it is, but that it kills itself with SIGKILL before or after its first write to a table.
-_DOOMED = """
-import os, signal, sys
-from retail_platform.ingest import job
-from retail_platform.lakehouse.delta import LakeTable
-table, after = sys.argv[1], sys.argv[2] == "after"
-write = LakeTable.append
-def append(self, rows, batch):
-    if self.table.path != table:
-        return write(self, rows, batch)
-    if after:
-        write(self, rows, batch)
-    os.kill(os.getpid(), signal.SIGKILL)
-LakeTable.append = append
-sys.exit(job.main(["--mode", "available_now"]))
-"""
+_DRAIN = ("--mode", "available_now")
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -56,7 +40,7 @@ def _start(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def _drain(settings: Settings) -> None:
-    assert _start(settings, "-m", "retail_platform.ingest.job", "--mode", "available_now").wait(_SECONDS) == 0
+    assert _start(settings, "-m", "retail_platform.ingest.job", *_DRAIN).wait(_SECONDS) == 0
 
 
 @pytest.mark.timeout(600)
@@ -68,9 +52,19 @@ def test_a_driver_killed_at_named_points_and_at_random_loses_nothing_and_doubles
         lake_settings,
         [message(twin), message(sale()), message(b"junk"), message(sale(event_time="2014-01-01T00:00:00Z"))],
     )
-    for table, when in ((LINES.path, "after"), (BRONZE_EVENTS.path, "before")):
-        assert _start(lake_settings, "-c", _DOOMED, table, when).wait(_SECONDS) == -signal.SIGKILL
+    for point, victim, code in (
+        (f"after:{LINES.path}", "both", -signal.SIGKILL),
+        (f"before:{BRONZE_EVENTS.path}", "jvm", 1),
+    ):
+        doomed = _start(
+            lake_settings, "-m", "retail_platform.chaos.doomed", "--point", point, "--victim", victim, *_DRAIN
+        )
+        assert doomed.wait(_SECONDS) == code
         deliver(lake_settings, [message(twin), message(sale()), message(None)])
+    beat = read_heartbeat(lake_settings)
+    assert beat is not None
+    assert beat.state == "failed"
+    assert "JVM has ended" in (beat.error or "")
 
     running = _start(lake_settings, "-m", "retail_platform.ingest.job", "--mode", "continuous")
     _wait_until_it_runs(lake_settings, running)

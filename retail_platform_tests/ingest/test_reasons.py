@@ -82,8 +82,16 @@ def _leaf_cases(leaf: Leaf) -> Iterator[tuple[str, Any]]:
             yield f"range:{leaf.path}", " \t "
         case Uuid():
             yield f"type:{leaf.path}", "123"
+            yield f"type:{leaf.path}", f"{uuid.uuid4()}\n"
         case Instant():
-            for wrong in ("yesterday", "2026-01-01", "2026-01-01T10:00:00", "2026-02-30T10:00:00Z", 1767225600):
+            for wrong in (
+                "yesterday",
+                "2026-01-01",
+                "2026-01-01T10:00:00",
+                "2026-02-30T10:00:00Z",
+                "2026-01-01T10:00:00Z\n",
+                1767225600,
+            ):
                 yield f"type:{leaf.path}", wrong
         case Enumeration():
             yield f"enum:{leaf.path}", "NOPE"
@@ -262,6 +270,8 @@ _LINES: list[tuple[dict[str, Any], list[str] | None]] = [
     ({"quantity": "1\u00012"}, ["type:items.quantity"]),
     ({"unit_price": "5\u00015"}, ["type:items.unit_price"]),
     ({"discount": "0\u00010"}, ["type:items.discount"]),
+    ({"discount": "0x0"}, ["type:items.discount"]),
+    ({"unit_price": "2.50\n"}, ["type:items.unit_price"]),
     ({"product_id": "\u0002"}, None),
     ({"product_id": None}, ["missing:items.product_id"]),
     ({"description": "A\u0001" + "x" * 500}, ["range:items.description"]),

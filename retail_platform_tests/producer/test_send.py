@@ -16,12 +16,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from retail_platform.contracts import INVENTORY, TRANSACTIONS
 from retail_platform.embedded.broker import EmbeddedBroker
+from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError
 from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options, ensure_topics
 from retail_platform.producer.message import Message
 from retail_platform.producer.send import send
 from retail_platform.settings import Settings, load_settings
-from retail_platform_tests.conftest import free_port_pair
 
 
 def fresh(settings: Settings, topic: str) -> Settings:
