@@ -139,16 +139,12 @@ class SilverBatches:
 
 @contextmanager
 def _kept(rows: DataFrame) -> Iterator[DataFrame]:
-    """``rows``, computed once, until the end of the block.
-
-    As the rows that Spark shuffles (a local checkpoint), not as ``persist`` keeps them: its columns cost more to build
-    and to read again, nested as the events are, than all of the parsing.
-    """
-    held = rows.localCheckpoint(eager=False)
+    """``rows``, computed once, until the end of the block."""
+    held = rows.persist()
     try:
         yield held
     finally:
-        held._jdf.queryExecution().logical().rdd().unpersist(False)  # noqa: SLF001
+        held.unpersist()
 
 
 def _summary(rows: DataFrame) -> Row:
