@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 ARGS ?=
+WORKERS ?= 2
 
 # Without bytecode every start would compile the libraries again: two to three times as long.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,7 +27,7 @@ dev: ready ## The platform with Dagster's UI, until Ctrl-C
 	@$(VENV)/retail dev $(ARGS)
 
 test: ready ## Run the tests, on a real broker and a real Spark (ARGS="-k broker" runs some)
-	@$(VENV)/pytest $(ARGS)
+	@$(VENV)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 soak: ready ## Run the long tests that `make test` leaves out
 	@$(VENV)/pytest -m soak $(ARGS)

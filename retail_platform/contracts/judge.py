@@ -232,7 +232,7 @@ def _typed(kind: Scalar, text: str | None) -> Typed:  # noqa: PLR0911  one a fie
         case Uuid():
             return text.lower() if re.fullmatch(UUID, text) else None
         case Instant():
-            return _instant(text)
+            return instant(text)
         case Integer():
             digits = text.strip()
             return int(digits) if _WHOLE.fullmatch(text) and len(digits) <= _MOST_INTEGER_DIGITS else None
@@ -242,7 +242,8 @@ def _typed(kind: Scalar, text: str | None) -> Typed:  # noqa: PLR0911  one a fie
             return float(text) if _ANY_NUMBER.fullmatch(text) else None
 
 
-def _instant(text: str) -> dt.datetime | None:
+def instant(text: str) -> dt.datetime | None:
+    """The moment that an RFC 3339 text names, in UTC with its zone, to the microsecond; ``None`` when it names none."""
     found = re.fullmatch(RFC_3339, text)
     if found is None:
         return None
