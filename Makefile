@@ -27,7 +27,7 @@ dev: ready ## The platform with Dagster's UI, until Ctrl-C
 	@$(VENV)/retail dev $(ARGS)
 
 test: ready ## Run the tests, on a real broker and a real Spark (ARGS="-k broker" runs some)
-	@$(VENV)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+	@$(VENV)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 soak: ready ## Run the long tests that `make test` leaves out
 	@$(VENV)/pytest -m soak $(ARGS)

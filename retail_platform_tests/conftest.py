@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (``-n``): all that needs Spark runs in one of them, and a module's tests stay together."""
-    for item in items:
-        module, _, _ = item.nodeid.partition("::")
-        item.add_marker(pytest.mark.xdist_group("spark" if "spark" in getattr(item, "fixturenames", ()) else module))
-
-
 # A suite's JVMs die young: the second compiler would cost more than it ever gives back.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 

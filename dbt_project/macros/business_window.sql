@@ -1,10 +1,16 @@
-{# The condition that keeps the business dates of this run: start_date <= business_date < end_date, or all of them. #}
+{#
+    The condition that keeps the business dates of this run, or all of them:
+    RETAIL_START_DATE <= business_date < RETAIL_END_DATE, as YYYY-MM-DD.
+    From the environment and only when it runs: dbt would parse the whole project again for other --vars, or for another
+    value of a variable that it has read while it parsed, and that takes longer than to build a day.
+#}
 {% macro in_business_window(column="business_date") -%}
-    {%- set start, end = var("start_date"), var("end_date") -%}
+    {%- set start = env_var("RETAIL_START_DATE", "") if execute else "" -%}
+    {%- set end = env_var("RETAIL_END_DATE", "") if execute else "" -%}
     {%- if start and end -%}
         {{ column }} >= cast('{{ start }}' as date) and {{ column }} < cast('{{ end }}' as date)
     {%- elif start or end -%}
-        {{ exceptions.raise_compiler_error("give both vars, start_date and end_date (end_date is the day after the last), or neither") }}
+        {{ exceptions.raise_compiler_error("give both RETAIL_START_DATE and RETAIL_END_DATE (the day after the last), or neither") }}
     {%- else -%}
         1 = 1
     {%- endif -%}

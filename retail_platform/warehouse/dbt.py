@@ -1,4 +1,4 @@
-"""What the dbt project asks of whoever runs it: its place, environment and variables. Running it is the caller's."""
+"""What the dbt project asks of whoever runs it: its place and environment. Running it is the caller's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import datetime as dt
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,10 +32,10 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 
 def window(dates: Sequence[dt.date]) -> dict[str, str]:
-    """The ``--vars`` that limit the daily marts to the days from the first of ``dates`` to the last: half open."""
+    """The environment that limits the daily marts to the days from the first of ``dates`` to the last: half open."""
     return {
-        "start_date": min(dates).isoformat(),
-        "end_date": (max(dates) + dt.timedelta(days=1)).isoformat(),
+        "RETAIL_START_DATE": min(dates).isoformat(),
+        "RETAIL_END_DATE": (max(dates) + dt.timedelta(days=1)).isoformat(),
     }
 
 
@@ -52,8 +53,16 @@ def dbt_manifest(settings: Settings) -> Path:
         digest = _project_digest(settings)
         if not found.exists() or not stamp.exists() or stamp.read_text() != digest:
             _parse(settings, target)
+            dbt_target(settings).mkdir(exist_ok=True)
+            # What it has parsed: the first build need not do it again.
+            shutil.copy(target / "partial_parse.msgpack", dbt_target(settings))
             stamp.write_text(digest)
     return found
+
+
+def dbt_target(settings: Settings) -> Path:
+    """Where dbt writes when it builds: apart from the manifest, which others read meanwhile."""
+    return settings.retail_home / "dbt" / "target"
 
 
 def _project_digest(settings: Settings) -> str:

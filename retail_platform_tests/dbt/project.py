@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,8 +34,8 @@ class DbtProject:
         self, settings: Settings, command: str, dates: Sequence[dt.date] = (), *options: str
     ) -> tuple[bool, dict[str, str]]:
         """Run a command for some days, or for everything: whether it succeeded; what failed, with its message."""
-        limits = ["--vars", json.dumps(window(dates))] if dates else []
-        result = self._invoke(settings, command, *limits, *options)
+        with patch.dict(os.environ, window(dates) if dates else {}):
+            result = self._invoke(settings, command, *options)
         assert result.exception is None, result.exception
         failed = {
             entry.node.name: str(entry.message)

@@ -187,12 +187,13 @@ def test_a_currency_without_a_rate_fails_by_name_and_reaches_no_sum(settings: Se
 
 
 @pytest.mark.usefixtures("built")
-def test_half_a_window_is_refused(settings: Settings, dbt: DbtProject) -> None:
+def test_half_a_window_is_refused(settings: Settings, dbt: DbtProject, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lake(settings, [line("a", FIRST)])
     load(settings)
     dbt.run(settings, "seed")
-    _, failed = dbt.run(settings, "run", [], "--vars", '{"start_date": "2010-12-01"}')
-    assert "give both vars, start_date and end_date" in failed["fct_order_lines"]
+    monkeypatch.setenv("RETAIL_START_DATE", "2010-12-01")
+    _, failed = dbt.run(settings, "run")
+    assert "give both RETAIL_START_DATE and RETAIL_END_DATE" in failed["fct_order_lines"]
 
 
 @pytest.mark.usefixtures("built")
