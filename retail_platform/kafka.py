@@ -69,6 +69,24 @@ def spark_options(settings: Settings) -> dict[str, str]:
     return options
 
 
+def librdkafka_options(settings: Settings) -> dict[str, str]:
+    """The options with which a librdkafka client (Quix Streams) reaches the cluster. They may hold the password."""
+    options = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol.lower(),
+    }
+    if settings.kafka_security_protocol.endswith("SSL") and settings.kafka_ssl_ca_file is not None:
+        options["ssl.ca.location"] = str(settings.kafka_ssl_ca_file)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        username, password = _credentials(settings)
+        options |= {
+            "sasl.mechanism": settings.kafka_sasl_mechanism,
+            "sasl.username": username,
+            "sasl.password": password,
+        }
+    return options
+
+
 def _credentials(settings: Settings) -> tuple[str, str]:
     password = settings.kafka_sasl_password
     return settings.kafka_sasl_username or "", password.get_secret_value() if password is not None else ""
@@ -132,8 +150,9 @@ async def _ensure_topics(settings: Settings) -> None:
 
     async with _admin(settings) as admin:
         existing = set(await admin.list_topics())
-        present = [contract.topic for contract in settings.topics if contract.topic in existing]
-        absent = [contract for contract in settings.topics if contract.topic not in existing]
+        wanted = (*settings.topics, *settings.written_topics)
+        present = [contract.topic for contract in wanted if contract.topic in existing]
+        absent = [contract for contract in wanted if contract.topic not in existing]
         if present:
             await _require_append_time(admin, present)
         if not absent:

@@ -17,10 +17,12 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from retail_platform.contracts import TOPICS, TRANSACTIONS, TopicContract
+from retail_platform.contracts import REACTION_TOPICS, TOPICS, TRANSACTIONS, TopicContract
 from retail_platform.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+#: The exchange rates (``currency,valid_from,usd_per_unit``): dbt's seed, and what the reactions count with.
+FX_RATES = PROJECT_ROOT / "dbt_project" / "seeds" / "fx_rates.csv"
 
 Port = Annotated[int, Field(ge=1024, le=65534)]
 
@@ -186,6 +188,11 @@ class Settings(BaseSettings):
         return tuple(contract.named(self.kafka_topic) if contract is TRANSACTIONS else contract for contract in TOPICS)
 
     @property
+    def written_topics(self) -> tuple[TopicContract, ...]:
+        """The contracts of the topics that the reactions write."""
+        return REACTION_TOPICS
+
+    @property
     def kafka_dir(self) -> Path:
         """Data of the embedded broker."""
         return self.retail_home / "kafka"
@@ -199,6 +206,11 @@ class Settings(BaseSettings):
     def checkpoints_dir(self) -> Path:
         """Root of the streaming checkpoints, one folder a query."""
         return self.retail_home / "checkpoints"
+
+    @property
+    def reactions_dir(self) -> Path:
+        """State of the reactions; Kafka's changelog topics hold the same."""
+        return self.retail_home / "reactions"
 
     @property
     def control_dir(self) -> Path:

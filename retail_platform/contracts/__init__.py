@@ -6,6 +6,7 @@ derive from the declarations in this package. It is pure data and pure functions
 
 from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.model import Column, Table, TopicContract
+from retail_platform.contracts.reactions import FRAUD_ALERTS
 from retail_platform.contracts.tables import (
     BRONZE_EVENTS,
     INGEST_BATCHES,
@@ -17,6 +18,9 @@ from retail_platform.contracts.transactions import TRANSACTIONS
 
 #: Every topic that is ingested. A topic added here is ingested, validated, deduplicated and documented with no other change.
 TOPICS: tuple[TopicContract, ...] = (TRANSACTIONS, INVENTORY)
+
+#: Every topic that the reactions write.
+REACTION_TOPICS: tuple[TopicContract, ...] = (FRAUD_ALERTS,)
 
 #: Every Delta table of the lake, in the order of the lineage.
 ALL_TABLES: tuple[Table, ...] = (
@@ -37,10 +41,12 @@ WAREHOUSE_TABLES: tuple[Table, ...] = (
 __all__ = [
     "ALL_TABLES",
     "BRONZE_EVENTS",
+    "FRAUD_ALERTS",
     "INGEST_BATCHES",
     "INVENTORY",
     "LAKE_TABLES",
     "QUARANTINE_EVENTS",
+    "REACTION_TOPICS",
     "SALES_BY_MINUTE",
     "TOPICS",
     "TRANSACTIONS",

@@ -15,11 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from retail_platform.errors import RetailError
-from retail_platform.settings import PROJECT_ROOT, Settings
+from retail_platform.settings import FX_RATES, PROJECT_ROOT, Settings
 from retail_platform.warehouse.protocol import Warehouse
 
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
-FX_RATES = DBT_PROJECT / "seeds" / "fx_rates.csv"
 
 #: Every mart: a model of ``models/marts``.
 MARTS = tuple(sorted(path.stem for path in (DBT_PROJECT / "models" / "marts").glob("*.sql")))

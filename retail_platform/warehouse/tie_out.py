@@ -20,8 +20,7 @@ import duckdb
 from retail_platform.contracts import INGEST_BATCHES, TRANSACTIONS
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import Manifest, manifest
-from retail_platform.settings import Settings
-from retail_platform.warehouse.dbt import FX_RATES
+from retail_platform.settings import FX_RATES, Settings
 from retail_platform.warehouse.kpi_file import DailyKpi, daily_kpis
 from retail_platform.warehouse.protocol import Warehouse
 

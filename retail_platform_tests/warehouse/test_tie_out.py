@@ -10,8 +10,7 @@ from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.producer import online_retail
-from retail_platform.settings import Settings
-from retail_platform.warehouse.dbt import FX_RATES
+from retail_platform.settings import FX_RATES, Settings
 from retail_platform.warehouse.kpi_file import DailyKpi
 from retail_platform.warehouse.tie_out import differences, recompute
 from retail_platform_tests.warehouse.silver import COMMITTED, LINES, Row, batch, line, rows_of, write_lake
