@@ -17,7 +17,7 @@ from retail_platform.errors import RetailError
 from retail_platform.settings import PROJECT_ROOT
 
 # What needs a machine to itself longest comes last.
-NAMES = ("startup", "daily", "memory", "demo", "freshness", "single_process", "drain", "growth")
+NAMES = ("startup", "fraud", "daily", "memory", "demo", "freshness", "single_process", "drain", "growth")
 
 app = typer.Typer(
     name="python -m benchmarks",
@@ -124,6 +124,19 @@ def demo(trial: Trial = False) -> None:
     from benchmarks import demo as benchmark
 
     _run("demo", benchmark.measure, trial)
+
+
+@app.command()
+def fraud(
+    seeds: Annotated[int, typer.Option(min=2, help="Half years that are simulated.")] = 5, trial: Trial = False
+) -> None:
+    """Fraud models on the Fraud Detection Handbook's benchmark: docs/fraud.md."""
+    from benchmarks import fraud as benchmark
+
+    result = results.measured(lambda: benchmark.measure(seeds))
+    typer.echo(json.dumps(result["figures"], indent=1))
+    if not trial:
+        benchmark.publish(result)
 
 
 @app.command("all")

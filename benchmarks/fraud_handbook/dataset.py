@@ -1,0 +1,90 @@
+"""The features of the simulated transactions, counted one after the other by the code that the stream runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.fraud_handbook.simulator import DAY_SECONDS, START, Flags, Floats, Integers, Transactions
+from retail_platform.reactions.fraud.delayed import Counts
+from retail_platform.reactions.fraud.features import (
+    WINDOWS,
+    CustomerState,
+    Parameters,
+    Sale,
+    customer_step,
+    terminal_learn,
+    terminal_step,
+    vector,
+)
+from retail_platform.reactions.fraud.labels import Label
+
+#: To the second, as the handbook counts.
+HANDBOOK = Parameters("handbook", terminal_seconds=1)
+
+#: Days of purchases that a feature reaches back.
+REACH_DAYS = HANDBOOK.delay_days + WINDOWS[-1]
+
+_START_SECONDS = int(dt.datetime.combine(START, dt.time(), dt.UTC).timestamp())
+_TOLD_EVERY = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The transactions with features: ``features`` (rows by 15), ``fraud``, ``day`` since the start, ``customer``."""
+
+    features: Floats
+    fraud: Flags
+    day: Integers
+    customer: Integers
+
+    def where(self, chosen: Flags) -> Dataset:
+        """The chosen rows."""
+        return Dataset(self.features[chosen], self.fraud[chosen], self.day[chosen], self.customer[chosen])
+
+
+def dataset(transactions: Transactions, first_day: int, told: Callable[[int], None] = lambda _: None) -> Dataset:
+    """The features of the transactions from ``first_day`` on; the days before it that they reach back to are counted too.
+
+    A fraud's label reaches its terminal seven days after it, as an event in the stream would. ``told`` hears the number of
+    transactions counted so far.
+    """
+    start = int(np.searchsorted(transactions.seconds, (first_day - REACH_DAYS) * DAY_SECONDS))
+    first = int(np.searchsorted(transactions.seconds, first_day * DAY_SECONDS))
+    columns = (
+        transactions.seconds,
+        transactions.customer,
+        transactions.terminal,
+        transactions.cents,
+        transactions.fraud,
+    )
+    rows = zip(*(column[start:].tolist() for column in columns), strict=True)
+    customers: defaultdict[int, CustomerState] = defaultdict(CustomerState)
+    terminals: defaultdict[int, Counts] = defaultdict(Counts)
+    coming: deque[tuple[int, int, Label]] = deque()
+    vectors = []
+    for number, (second, customer, terminal, cents, fraud) in enumerate(rows, start=start):
+        while coming and coming[0][0] <= second:
+            _, place, label = coming.popleft()
+            terminals[place] = terminal_learn(terminals[place], label, HANDBOOK)
+        new = Sale(str(number), _START_SECONDS + second, cents)
+        customers[customer], of_customer = customer_step(customers[customer], new, HANDBOOK)
+        terminals[terminal], of_terminal = terminal_step(terminals[terminal], new, HANDBOOK)
+        if fraud:
+            coming.append((second + HANDBOOK.delay_days * DAY_SECONDS, terminal, _label(new)))
+        if number >= first:
+            vectors.append(vector(new, of_customer, of_terminal))
+        if not number % _TOLD_EVERY:
+            told(number - start)
+    kept = slice(first, None)
+    return Dataset(np.array(vectors), transactions.fraud[kept], transactions.day[kept], transactions.customer[kept])
+
+
+def _label(fraud: Sale) -> Label:
+    moment = dt.datetime.fromtimestamp(fraud.seconds, dt.UTC)
+    known = moment + dt.timedelta(days=HANDBOOK.delay_days)
+    return Label(f"label-{fraud.event_id}", known, fraud.event_id, moment, "", "confirmed")

@@ -1,0 +1,76 @@
+"""The models: the handbook's, as it sets them, and candidates for the platform's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+_SEED = 0
+
+Make = Callable[[], Any]
+
+
+def _forest(**values: Any) -> Any:
+    return RandomForestClassifier(n_jobs=2, random_state=_SEED, **values)
+
+
+def _extra(**values: Any) -> Any:
+    return ExtraTreesClassifier(n_jobs=2, random_state=_SEED, **values)
+
+
+def _boosting(**values: Any) -> Any:
+    return HistGradientBoostingClassifier(random_state=_SEED, **values)
+
+
+def _logistic(**values: Any) -> Any:
+    return LogisticRegression(random_state=_SEED, max_iter=1_000, **values)
+
+
+def _vote(*models: Any) -> Any:
+    return VotingClassifier([(str(number), model) for number, model in enumerate(models)], voting="soft")
+
+
+#: The handbook's four: library defaults but for the tree's depth. Its boosting is XGBoost; here it is scikit-learn's.
+HANDBOOK: dict[str, Make] = {
+    "logistic regression": _logistic,
+    "decision tree, depth 2": lambda: DecisionTreeClassifier(max_depth=2, random_state=_SEED),
+    "random forest": _forest,
+    "gradient boosting": _boosting,
+}
+
+_GENTLE = {
+    "learning_rate": 0.05,
+    "max_iter": 150,
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 40,
+    "l2_regularization": 5.0,
+}
+
+#: What the platform's own model is chosen from.
+CANDIDATES: dict[str, Make] = {
+    "forest, leaves of 3": lambda: _forest(n_estimators=300, min_samples_leaf=3),
+    "forest, depth 10": lambda: _forest(n_estimators=300, max_depth=10),
+    "forest, depth 10, 8 features": lambda: _forest(n_estimators=300, max_depth=10, max_features=8),
+    "extra trees, leaves of 3": lambda: _extra(n_estimators=300, min_samples_leaf=3, max_features=8),
+    "gentle boosting": lambda: _boosting(**_GENTLE),
+    "forest and logistic": lambda: _vote(_forest(n_estimators=300, min_samples_leaf=3), _logistic()),
+    "forest, boosting and logistic": lambda: _vote(
+        _forest(n_estimators=300, min_samples_leaf=3), _boosting(**_GENTLE), _logistic()
+    ),
+}
+
+
+def scaled(model: Any) -> Any:
+    """The model behind standard scaling from its training set."""
+    return make_pipeline(StandardScaler(), model)
