@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.contracts.judge import judge
+from retail_platform.contracts.reactions import FRAUD_ALERTS
 from retail_platform.producer.simulator import Plan, simulate
 from retail_platform.producer.simulator.fraud import truth
 from retail_platform.reactions.events import Transaction, transaction
@@ -102,7 +103,7 @@ def test_twenty_purchases_in_a_day_hit_though_no_hour_is_full():
 def test_four_small_purchases_over_two_stores_in_ten_minutes_are_card_testing():
     sales = [sale(number, number * 60, amount=Decimal("1.99"), store_id=f"S{number % 2}") for number in range(4)]
     (alert,) = raised_by("card_testing", sales)
-    assert alert.hit.evidence["stores"] == ["S0", "S1"]
+    assert (alert.hit.evidence["stores"], alert.hit.evidence["first_stores"]) == (2, ["S0", "S1"])
     assert alert.hit.evidence["threshold_amount_usd"] == "5"
 
 
@@ -232,6 +233,17 @@ def test_a_high_amount_at_a_new_till_of_a_known_store_hits_the_device_rule_only(
     assert [alert.hit.rule for alert in raised] == ["first_seen_device"]
 
 
+def test_a_purchase_without_an_exchange_rate_is_nothing_to_the_rules_of_amounts():
+    small = [sale(number, number, amount=Decimal(1), store_id=f"S{number}", place=LONDON) for number in range(8)]
+    state = State()
+    for event in small:
+        state, raised = cards.step(state, event, None)
+        assert {alert.hit.rule for alert in raised} <= {"velocity_1h"}
+    assert unpacked(json.loads(json.dumps(state.packed()))) == state
+    (alert,) = cards.step(state, sale(9, 9_000, amount=Decimal(9_000)), Decimal(9_000))[1]
+    assert alert.hit.evidence["basis"] == "category Grocery"
+
+
 # --- Score, shadow, ids -----------------------------------------------------------------------------------------------
 
 
@@ -262,6 +274,20 @@ def test_a_rule_in_shadow_is_sent_marked_and_never_counts_in_the_score():
     assert messages["unusual_amount"]["shadow"] == "no"
     assert {m["score"] for m in messages.values()} == {"0.5000"}
     assert {alert.message()["score"] for alert in run(sales)[1]} == {"0.9000"}
+
+
+def test_every_alert_fits_its_contract_even_after_a_round_through_128_stores():
+    parameters = replace(DEFAULT, velocity_1h=replace(DEFAULT.velocity_1h, purchases=1))
+    name = "store-" + "x" * 90
+    sales = [
+        sale(number, number, amount=Decimal("0.5"), store_id=f"{name}{number:03d}", place=(number % 80, 0))
+        for number in range(140)
+    ]
+    raised = run(sales, parameters)[1]
+    assert {alert.hit.rule for alert in raised} == {"velocity_1h", "velocity_24h", "card_testing", "impossible_travel"}
+    for alert in raised:
+        value = json.dumps(alert.message()).encode()
+        assert judge(FRAUD_ALERTS, value, NOON, "UTC", dt.date(2010, 1, 1)).reasons == ()
 
 
 def test_an_alert_says_what_when_where_and_why():

@@ -28,11 +28,12 @@ RULES = tuple(name for name, _, _ in _RULES)
 
 
 def step(
-    state: State, event: Transaction, amount_usd: Decimal, parameters: Parameters = DEFAULT
+    state: State, event: Transaction, amount_usd: Decimal | None, parameters: Parameters = DEFAULT
 ) -> tuple[State, tuple[Alert, ...]]:
     """The card's state after the event, and the alerts of the rules that it hits.
 
-    ``amount_usd``: what was paid, in US dollars at the day's rate. A return, an event without a card, and a duplicate of a
+    ``amount_usd``: what was paid, in US dollars at the day's rate, ``None`` when there is no rate: then the rules of
+    amounts are silent. A return, an event without a card, and a duplicate of a
     remembered event change nothing and raise nothing.
     """
     if event.event_type != "sale" or event.card_token is None or state.knows(event.event_id):

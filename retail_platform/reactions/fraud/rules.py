@@ -4,6 +4,7 @@ A purchase may arrive late or out of order, so a rule looks at event time around
 found whatever the order in which its purchases arrive, at the one that arrives last.
 
 Evidence is what an analyst needs to follow the hit: the inputs and the threshold they passed. Money in it is text in USD.
+A purchase whose amount in USD is not known is nothing to the rules of amounts, neither a new one nor in the history.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from retail_platform.reactions.fraud.state import SECOND, Purchase
 #: The 0.75 quantile of the standard normal: makes MAD comparable to a standard deviation (Iglewicz and Hoaglin, 1993).
 NORMAL_MAD = 0.6745
 
+# An alert's evidence is a short text, however many stores a thief goes through.
+_STORES_TOLD = 10
+
 Evidence = dict[str, Any]
 History = Sequence[Purchase]
 
@@ -42,15 +46,16 @@ def velocity(history: History, new: Purchase, parameters: Velocity) -> Evidence 
 
 def card_testing(history: History, new: Purchase, parameters: CardTesting) -> Evidence | None:
     """Small purchases, as many as the threshold and over as many stores, within some window that the new one is in."""
-    if new.amount_usd > parameters.most_usd:
+    if not _is_small(new, parameters):
         return None
-    small = [purchase for purchase in history if purchase.amount_usd <= parameters.most_usd]
+    small = [purchase for purchase in history if _is_small(purchase, parameters)]
     for window in sorted(_windows(small, new, parameters.seconds), key=len, reverse=True):
         stores = sorted({purchase.store_id for purchase in window})
         if len(window) >= parameters.purchases and len(stores) >= parameters.stores:
             return {
                 "purchases": len(window),
-                "stores": stores,
+                "stores": len(stores),
+                "first_stores": stores[:_STORES_TOLD],
                 "threshold_purchases": parameters.purchases,
                 "threshold_stores": parameters.stores,
                 "threshold_amount_usd": str(parameters.most_usd),
@@ -76,9 +81,10 @@ def impossible_travel(history: History, new: Purchase, parameters: ImpossibleTra
 
 def unusual_amount(history: History, new: Purchase, parameters: UnusualAmount) -> Evidence | None:
     """A modified z score at or above the threshold, over the card's own amounts or, without enough, its category's."""
-    if new.amount_usd < parameters.least_usd:
+    if new.amount_usd is None or new.amount_usd < parameters.least_usd:
         return None
-    basis, centre, deviation = _measure(history, new.category, parameters)
+    amounts = _amounts(history)
+    basis, centre, deviation = _measure(amounts, new.category, parameters)
     spread = max(deviation, parameters.least_mad_usd)
     z = NORMAL_MAD * float((new.amount_usd - centre) / spread)
     if z < parameters.z:
@@ -88,7 +94,7 @@ def unusual_amount(history: History, new: Purchase, parameters: UnusualAmount) -
         "basis": basis,
         "median_usd": str(centre),
         "mad_usd": str(spread),
-        "purchases": len(history),
+        "purchases": len(amounts),
         "robust_z": round(z, 2),
         "threshold_robust_z": parameters.z,
     }
@@ -106,6 +112,14 @@ def first_seen_device(history: History, new: Purchase, parameters: FirstSeen) ->
     if new.device is None or any(purchase.device == new.device for purchase in history):
         return None
     return _high_for_the_card(history, new, parameters, {"first_seen_device": new.device})
+
+
+def _is_small(purchase: Purchase, parameters: CardTesting) -> bool:
+    return purchase.amount_usd is not None and purchase.amount_usd <= parameters.most_usd
+
+
+def _amounts(history: History) -> list[Decimal]:
+    return [purchase.amount_usd for purchase in history if purchase.amount_usd is not None]
 
 
 def _windows(history: History, new: Purchase, seconds: int) -> Iterator[list[Purchase]]:
@@ -146,10 +160,11 @@ def _place(purchase: Purchase) -> tuple[float, float]:
     return purchase.latitude, purchase.longitude
 
 
-def _measure(history: History, category: str | None, parameters: UnusualAmount) -> tuple[str, Decimal, Decimal]:
+def _measure(
+    amounts: Sequence[Decimal], category: str | None, parameters: UnusualAmount
+) -> tuple[str, Decimal, Decimal]:
     """(what it is the measure of, median, MAD), in USD."""
-    if len(history) >= parameters.history:
-        amounts = [purchase.amount_usd for purchase in history]
+    if len(amounts) >= parameters.history:
         centre = median(amounts)
         return "card", centre, median(abs(amount - centre) for amount in amounts)
     for baseline in parameters.baselines:
@@ -159,9 +174,10 @@ def _measure(history: History, category: str | None, parameters: UnusualAmount) 
 
 
 def _high_for_the_card(history: History, new: Purchase, parameters: FirstSeen, place: Evidence) -> Evidence | None:
-    if len(history) < parameters.history:
+    amounts = _amounts(history)
+    if new.amount_usd is None or len(amounts) < parameters.history:
         return None
-    usual = median(purchase.amount_usd for purchase in history)
+    usual = median(amounts)
     threshold = max(parameters.least_usd, parameters.times_median * usual)
     if new.amount_usd < threshold:
         return None
@@ -169,7 +185,7 @@ def _high_for_the_card(history: History, new: Purchase, parameters: FirstSeen, p
         "amount_usd": str(new.amount_usd),
         "median_usd": str(usual),
         "threshold_amount_usd": str(threshold),
-        "purchases": len(history),
+        "purchases": len(amounts),
     }
 
 

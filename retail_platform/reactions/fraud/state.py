@@ -19,7 +19,8 @@ class Purchase:
     """One sale on the card.
 
     ``time`` in microseconds since 1970-01-01 UTC. ``device``: the till, ``store_id:register_id``, or ``None`` where none
-    is told. ``category``: the one that most of the receipt's money is for. ``latitude``, ``longitude`` in degrees where the
+    is told. ``category``: the one that most of the receipt's money is for.
+    ``amount_usd``: in US dollars, ``None`` where no exchange rate was known. ``latitude``, ``longitude`` in degrees where the
     card was present (channel ``pos``) and the place is told, else ``None``.
     """
 
@@ -28,7 +29,7 @@ class Purchase:
     store_id: str
     device: str | None
     category: str | None
-    amount_usd: Decimal
+    amount_usd: Decimal | None
     latitude: float | None
     longitude: float | None
 
@@ -64,7 +65,7 @@ def unpacked(packed: Mapping[str, Any] | None) -> State:
     return State(tuple(_unpacked(*values) for values in packed["purchases"]))
 
 
-def purchase(event: Transaction, amount_usd: Decimal) -> Purchase:
+def purchase(event: Transaction, amount_usd: Decimal | None) -> Purchase:
     """What is remembered of a sale."""
     present = event.channel == "pos"
     return Purchase(
@@ -98,7 +99,8 @@ def _unpacked(
     store_id: str,
     device: str | None,
     category: str | None,
-    amount_usd: str,
+    amount_usd: str | None,
     *place: float | None,
 ) -> Purchase:
-    return Purchase(event_id, time, store_id, device, category, Decimal(amount_usd), *place)
+    amount = None if amount_usd is None else Decimal(amount_usd)
+    return Purchase(event_id, time, store_id, device, category, amount, *place)
