@@ -1,6 +1,7 @@
 """The command line, ``retail``: one module a group of commands, gathered here."""
 
 from retail_platform.cli import (  # noqa: F401  they register themselves
+    backup,
     chaos,
     docs,
     kafka,

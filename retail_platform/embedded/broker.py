@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +36,8 @@ Progress = Callable[[str], None]
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.1
+_HALT_SECONDS = 5.0
+_HALT_POLL_SECONDS = 0.002
 _LEAST_FREE_BYTES = 200 * 1024**2
 
 _JVM_OPTIONS = (
@@ -164,6 +166,26 @@ class EmbeddedBroker:
         if self._process is not None:
             self._process.wait()
             self._process = None
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Until the end of the block its files are what a kill would leave: it is halted, or kept from being started.
+
+        Clients wait meanwhile, as they do for a broker that is slow.
+
+        Raises:
+            RetailError: it is being started just now, or belongs to another user.
+        """
+        lock = self._try_lock()
+        if lock is not None:
+            with lock:
+                yield
+            return
+        record = self._record()
+        if record is None:
+            raise RetailError("the broker is being started; try again in a moment")
+        with _halted(record["pid"]):
+            yield
 
     def status(self) -> BrokerStatus:
         """Whether it runs, where, since when, and how much it holds."""
@@ -351,6 +373,36 @@ class EmbeddedBroker:
         return RetailError(
             f"cannot write to {error.filename or self._dir} ({error.strerror}); set RETAIL_HOME elsewhere"
         )
+
+
+@contextlib.contextmanager
+def _halted(pid: int) -> Iterator[None]:
+    """The process does nothing until the end of the block, or of this process, whichever comes first."""
+    # Who waits for our end of the pipe to close wakes it, also when we are killed.
+    waker = subprocess.Popen(
+        ["/bin/sh", "-c", f"read -r _; kill -CONT {pid}"], stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        _signal(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + _HALT_SECONDS
+        while not _stands_still(pid):
+            if time.monotonic() > deadline:
+                raise RetailError(
+                    f"the broker (process {pid}) does not halt; stop it (`retail kafka stop`), then try again"
+                )
+            time.sleep(_HALT_POLL_SECONDS)
+        yield
+    finally:
+        waker.communicate()
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread has halted: only where ``/proc`` tells."""
+    states = []
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            states.append(task.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    return all(state == "T" for state in states)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from retail_platform.ingest.rebuild import rebuild_minutes, rebuild_silver
 from retail_platform.ingest.session import end_session, jvm_pid, spark_session
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.lease import lake_lease
+from retail_platform.lakehouse.snapshot import snapshot_lake
 from retail_platform.settings import Settings
 
 
@@ -37,6 +39,12 @@ def do_work(lake: Lake, settings: Settings, work: str, arguments: Mapping[str, A
             return optimize(lake, settings, arguments["tables"])
         case "vacuum":
             return vacuum(lake, settings, arguments["tables"])
+        case "snapshot":
+            with contextlib.ExitStack() as held:
+                for table in lake.tables:
+                    held.enter_context(table.held())
+                snapshot_lake(settings)
+            return {}
     raise RetailError(f"no such work: {work}")
 
 

@@ -100,6 +100,12 @@ class LakeTable:
             session.conf.set(_USER_METADATA, _metadata(self.writers))
             yield session
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is committed to the table until the end of the block."""
+        with self._commit:
+            yield
+
     def read(self) -> DataFrame:
         """The newest version."""
         return self.spark.read.format("delta").load(self.path)

@@ -132,6 +132,13 @@ class DuckDBWarehouse:
                 ) from error
 
     @contextlib.contextmanager
+    def at_rest(self) -> Iterator[Path]:
+        """The file, with all that was committed in it; until the end of the block nobody writes to it."""
+        with self._connection() as connection:
+            connection.execute("checkpoint")
+            yield self.settings.warehouse_path
+
+    @contextlib.contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for a few statements; waits for whoever has the file. Uncommitted work is rolled back."""
         path = self.settings.warehouse_path
