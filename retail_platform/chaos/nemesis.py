@@ -22,7 +22,7 @@ from retail_platform.chaos.stage import PATIENCE_SECONDS, Stage, open_stage
 from retail_platform.chaos.verifier import verify
 from retail_platform.contracts import BRONZE_EVENTS
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.quality import ends_of
+from retail_platform.lakehouse.reading import ends_of
 from retail_platform.lakehouse.reading import ledger as batches
 from retail_platform.settings import Settings
 

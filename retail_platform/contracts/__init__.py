@@ -6,11 +6,12 @@ derive from the declarations in this package. It is pure data and pure functions
 
 from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.model import Column, Table, TopicContract
-from retail_platform.contracts.reactions import FRAUD_ALERTS
+from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
 from retail_platform.contracts.tables import (
     BRONZE_EVENTS,
     INGEST_BATCHES,
     LAKE_TABLES,
+    LOST_OFFSETS,
     QUARANTINE_EVENTS,
     SALES_BY_MINUTE,
 )
@@ -20,7 +21,7 @@ from retail_platform.contracts.transactions import TRANSACTIONS
 TOPICS: tuple[TopicContract, ...] = (TRANSACTIONS, INVENTORY)
 
 #: Every topic that the reactions write.
-REACTION_TOPICS: tuple[TopicContract, ...] = (FRAUD_ALERTS,)
+REACTION_TOPICS: tuple[TopicContract, ...] = (FRAUD_ALERTS, LIVE_METRICS, STOCK_LEVELS, REORDER_REQUESTS)
 
 #: Every Delta table of the lake, in the order of the lineage.
 ALL_TABLES: tuple[Table, ...] = (
@@ -29,6 +30,7 @@ ALL_TABLES: tuple[Table, ...] = (
     *(contract.silver_table for contract in TOPICS),
     SALES_BY_MINUTE,
     INGEST_BATCHES,
+    LOST_OFFSETS,
 )
 
 #: The lake tables that are loaded into the warehouse's ``raw`` schema.
@@ -45,9 +47,13 @@ __all__ = [
     "INGEST_BATCHES",
     "INVENTORY",
     "LAKE_TABLES",
+    "LIVE_METRICS",
+    "LOST_OFFSETS",
     "QUARANTINE_EVENTS",
     "REACTION_TOPICS",
+    "REORDER_REQUESTS",
     "SALES_BY_MINUTE",
+    "STOCK_LEVELS",
     "TOPICS",
     "TRANSACTIONS",
     "WAREHOUSE_TABLES",

@@ -113,5 +113,26 @@ INGEST_BATCHES = Table(
     key=("query_id", "batch_id"),
 )
 
+LOST_OFFSETS = Table(
+    layer="ops",
+    name="lost_offsets",
+    grain="one range of offsets that left Kafka before a query had read it",
+    description=(
+        "What was lost and is known to be lost: offsets of one partition that Kafka deleted unread, and who accepted that "
+        "the stream goes on without them. There is no such table until there is such a loss."
+    ),
+    columns=(
+        Column("query_name", STRING, "Query that did not read them, e.g. bronze/events."),
+        Column("topic", STRING, "Kafka topic."),
+        Column("partition", INTEGER, "Kafka partition."),
+        Column("first_offset", LONG, "First offset that is gone."),
+        Column("last_offset", LONG, "Last offset that is gone."),
+        Column("found_at", TIMESTAMP, "When the loss was accepted (UTC)."),
+        Column("accepted_by", STRING, "User who accepted it."),
+        Column("reason", STRING, "Why, in that user's words.", nullable=True),
+    ),
+    key=("query_name", "topic", "partition", "first_offset"),
+)
+
 #: The tables that are the same whatever topics there are.
-LAKE_TABLES: tuple[Table, ...] = (BRONZE_EVENTS, QUARANTINE_EVENTS, SALES_BY_MINUTE, INGEST_BATCHES)
+LAKE_TABLES: tuple[Table, ...] = (BRONZE_EVENTS, QUARANTINE_EVENTS, SALES_BY_MINUTE, INGEST_BATCHES, LOST_OFFSETS)

@@ -1,6 +1,7 @@
 """Silver by business date, what materializing one means (derive it again from bronze); the lake's checks and upkeep."""
 
 import contextlib
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from retail_platform.defs.common import (
     per_date,
     table_spec,
 )
-from retail_platform.lakehouse import quality, reading, requests
+from retail_platform.lakehouse import losses, quality, reading, requests
 from retail_platform.lakehouse.lease import lake_lease
 from retail_platform.settings import Settings
 
@@ -63,6 +64,7 @@ def build(settings: Settings) -> dg.Definitions:
     checks += [_contract_check(settings, table) for table in _silver_tables(settings)]
     checks += [_uniqueness_check(settings, table) for table in _silver_tables(settings)]
     checks += [_balance_check(settings), _quarantine_check(settings), _offsets_check(settings)]
+    checks.append(_lost_offsets_check(settings))
     return dg.Definitions(
         assets=[*silver, _minute_sales(settings)],
         jobs=[_maintenance(settings)],
@@ -121,7 +123,9 @@ def _maintenance(settings: Settings) -> dg.JobDefinition:
     def maintain(context: dg.OpExecutionContext, spark: SparkResource) -> None:
         results = [_do(settings, spark, work, {"tables": paths}) for work in ("optimize", "vacuum")]
         compacted, cleaned = ({entry["table"]: entry for entry in result["tables"]} for result in results)
-        sizes = [(path, compacted[path]["before"], cleaned[path]["after"]) for path in paths]
+        # In the order of the contracts, without the tables that there are only after something happened.
+        there = [path for path in paths if path in compacted]
+        sizes = [(path, compacted[path]["before"], cleaned[path]["after"]) for path in there]
         names = ("files", "bytes", "files_on_disk", "bytes_on_disk", "log_files")
         rows = [(path, *(size[name] for name in names for size in (before, after))) for path, before, after in sizes]
         headings = ("table", *(f"{name.replace('_', ' ')} {when}" for name in names for when in ("before", "after")))
@@ -207,10 +211,18 @@ def _balance_check(settings: Settings) -> dg.AssetChecksDefinition:
         with one_line_failures():
             found = quality.balance(settings)
         rows = [
-            (entry.topic, entry.bronze, entry.silver, entry.quarantine, entry.duplicates, entry.difference)
+            (
+                entry.topic,
+                entry.bronze,
+                entry.silver_alone,
+                entry.silver,
+                entry.quarantine,
+                entry.duplicates,
+                entry.difference,
+            )
             for entry in found
         ]
-        names = ("topic", "bronze", "silver events", "quarantine", "duplicates", "difference")
+        names = ("topic", "bronze", "lost to bronze", "silver events", "quarantine", "duplicates", "difference")
         off = [f"{entry.topic}: {entry.difference:+d}" for entry in found if entry.difference]
         return dg.AssetCheckResult(
             passed=not off, description=", ".join(off) or None, metadata={"balance": per_date(rows, names)}
@@ -248,22 +260,23 @@ def _offsets_check(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=list(BRONZE_EVENTS.asset_key),
         name="offsets",
-        description="Bronze against Kafka: records that Kafka has dropped before they were read are an error.",
+        description="Bronze against Kafka: how far behind; an error where bronze has read more than Kafka ever had.",
     )
     def offsets() -> dg.AssetCheckResult:
         with one_line_failures():
+            batches = reading.ledger(settings)  # first: the stream goes on meanwhile
             reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])
-            batches = reading.ledger(settings)
-        rows, lost = [], 0
+        rows, beyond = [], []
         for topic, partitions in reach.items():
-            ends = quality.ends_of(batches, BRONZE_EVENTS.path, topic)
+            ends = reading.ends_of(batches, BRONZE_EVENTS.path, topic)
             for number, (earliest, latest) in partitions.items():
                 end = ends.get(number, 0)
                 rows.append((topic, number, earliest, latest, end, max(latest - end, 0)))
-                lost += max(earliest - end, 0)
+                if end > latest:
+                    beyond.append(f"{topic}/{number} ends at {latest}, bronze at {end}")
         return dg.AssetCheckResult(
-            passed=not lost,
-            description=f"{lost} records left Kafka before they were read" if lost else None,
+            passed=not beyond,
+            description=f"the topic was made again, or lost records: {'; '.join(beyond)}" if beyond else None,
             metadata={
                 "lag (records)": sum(row[5] for row in rows),
                 "offsets": per_date(rows, ("topic", "partition", "earliest", "latest", "bronze", "behind")),
@@ -271,3 +284,33 @@ def _offsets_check(settings: Settings) -> dg.AssetChecksDefinition:
         )
 
     return offsets
+
+
+def _lost_offsets_check(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=list(BRONZE_EVENTS.asset_key),
+        name="lost_offsets",
+        description=(
+            "Records that left Kafka before a query had read them are an error, until somebody accepts their loss with "
+            "`retail stream accept-loss`; those that were accepted are in the metadata."
+        ),
+    )
+    def lost_offsets() -> dg.AssetCheckResult:
+        with one_line_failures():
+            batches = reading.ledger(settings)
+            reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])
+            known, missing = losses.accepted(settings), losses.holes(settings, batches, reach)
+        accepted = [
+            (*dataclasses.astuple(entry.hole), entry.found_at, entry.accepted_by, entry.reason or "") for entry in known
+        ]
+        names = ("query", "topic", "partition", "first", "last")
+        return dg.AssetCheckResult(
+            passed=not missing,
+            description=f"left Kafka unread: {'; '.join(map(str, missing))}" if missing else None,
+            metadata={
+                "missing": per_date([dataclasses.astuple(hole) for hole in missing], names),
+                "accepted": per_date(accepted, (*names, "found at", "accepted by", "reason")),
+            },
+        )
+
+    return lost_offsets

@@ -14,10 +14,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from retail_platform.lakehouse.checkpoints import Offsets
 from retail_platform.lakehouse.delta import Batch
-
-#: Offsets by topic and partition, as Spark's Kafka source writes them.
-Offsets = dict[str, dict[str, int]]
 
 
 class StopRequested(Exception):  # noqa: N818  (a signal, not a fault)
@@ -26,12 +24,16 @@ class StopRequested(Exception):  # noqa: N818  (a signal, not a fault)
 
 @dataclass
 class QueryHandle:
-    """A streaming query and its checkpoint. The batch function has the handle before the query exists."""
+    """A streaming query and its checkpoint. The batch function has the handle before the query exists.
+
+    ``first`` is where the query begins: empty when that is with what there is.
+    """
 
     spark: SparkSession
     name: str
     checkpoint: str
     stopping: threading.Event
+    first: Offsets = field(default_factory=dict)
     _started: threading.Event = field(default_factory=threading.Event)
     _query: StreamingQuery | None = None
 
@@ -71,7 +73,7 @@ class QueryHandle:
     def offsets(self, batch_id: int) -> tuple[Offsets, Offsets, int]:
         """Where the batch starts and ends, and when it was planned (milliseconds), from the query's offset log."""
         end, planned = self._logged(batch_id)
-        start = self._logged(batch_id - 1)[0] if batch_id else {}
+        start = self._logged(batch_id - 1)[0] if batch_id else self.first
         return start, end, planned
 
     def _logged(self, batch_id: int) -> tuple[Offsets, int]:

@@ -39,12 +39,16 @@ _VALID = "reasons is null"
 
 
 def first_deliveries(
-    kafka: DataFrame, contract: TopicContract, calendar: BusinessCalendar, horizon: dt.timedelta
+    kafka: DataFrame,
+    contract: TopicContract,
+    calendar: BusinessCalendar,
+    horizon: dt.timedelta,
+    forgotten_at: dt.datetime | None = None,
 ) -> DataFrame:
     """The stream of a topic's records, screened, without the twins that came within the horizon.
 
     Columns: those of :func:`~retail_platform.ingest.transforms.screened`, ``batch_time``, and ``late``: whether a twin
-    of the event may be older than the horizon.
+    of the event may be older than the horizon, or than what Spark's state knows, which was lost at ``forgotten_at``.
     """
     seen = screened(records(kafka), contract, calendar).observe(_TAKEN, F.count(F.lit(1)).alias("rows_in"))
     # Spark puts the batch's clock in after it has planned, as a number in the code it generates: each batch would compile
@@ -52,6 +56,9 @@ def first_deliveries(
     seen = seen.withColumn("batch_time", F.get(F.transform(F.array(F.current_timestamp()), lambda now: now), F.lit(0)))
     remembered = horizon - dt.timedelta(seconds=MAX_CLOCK_AHEAD_SECONDS)
     late = F.col("batch_time") - F.expr(f"interval {int(remembered.total_seconds())} seconds") > F.col("event_time")
+    if forgotten_at is not None:
+        # A twin that comes later than a horizon after the loss of the state is late by its own time.
+        late |= F.col("batch_time") <= F.lit(forgotten_at + horizon)
     return (
         seen.withColumn("late", F.coalesce(late, F.lit(False)))
         .withWatermark("batch_time", f"{int(horizon.total_seconds())} seconds")
@@ -78,16 +85,16 @@ class SilverBatches:
 
     def _write(self, rows: DataFrame, batch: Batch) -> None:
         with ExitStack() as stack:
-            kept = stack.enter_context(_kept(rows))
+            held = stack.enter_context(kept(rows))
             judged_apart: DataFrame | None = None
-            seen = _summary(kept)
-            events, dates, refused = clean_events(kept.drop("batch_time")), seen["dates"], 0
+            seen = _summary(held)
+            events, dates, refused = clean_events(held.drop("batch_time")), seen["dates"], 0
             doubtful = events.where("late") if seen["late_dates"] else None
             events, look_in = events.drop("late"), set(seen["late_dates"])
             if seen["doubtful"]:
                 # Few rows, and an expression that is dear to plan: apart, in one task, and only when there are any.
-                unclean = kept.where("not clean").coalesce(1)
-                judged_apart = stack.enter_context(_kept(judged(unclean, self.contract, self.calendar)))
+                unclean = held.where("not clean").coalesce(1)
+                judged_apart = stack.enter_context(kept(judged(unclean, self.contract, self.calendar)))
                 verdict = _verdict(judged_apart)
                 refused = verdict["refused"]
                 if verdict["accepted"]:
@@ -138,7 +145,7 @@ class SilverBatches:
 
 
 @contextmanager
-def _kept(rows: DataFrame) -> Iterator[DataFrame]:
+def kept(rows: DataFrame) -> Iterator[DataFrame]:
     """``rows``, computed once, until the end of the block."""
     held = rows.persist()
     try:

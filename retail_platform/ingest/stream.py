@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +27,18 @@ from retail_platform.ingest.minute_sales import MinuteSalesBatches
 from retail_platform.ingest.query import QueryHandle
 from retail_platform.ingest.silver import SilverBatches, first_deliveries
 from retail_platform.ingest.transforms import BusinessCalendar, records
+from retail_platform.lakehouse.checkpoints import checkpoint, has_begun, misfits, recovery_of
 from retail_platform.lakehouse.heartbeat import QueryProgress
+from retail_platform.lakehouse.losses import ACCEPT_LOSS, RECOVER
 from retail_platform.settings import Settings
 
 MINUTE_SALES_TRIGGER_SECONDS = 60
 _STOP_SECONDS = 60.0
+_EARLIEST = -2  # in Spark's offsets
 # The last line of a Python traceback: the exception's name, a colon, and what it says.
 _RAISED = re.compile(r"^[A-Za-z_][\w.]*\.[A-Z]\w*: \S")
+
+_DATA_LOSS = ("KAFKA_DATA_LOSS", "OffsetOutOfRange", "failOnDataLoss")
 
 BatchFunction = Callable[[DataFrame, int], None]
 
@@ -62,7 +67,7 @@ class Stream:
 
     def _start_bronze(self) -> None:
         handle = self._handle("bronze/events")
-        source = records(self._kafka(",".join(contract.topic for contract in self.settings.topics)))
+        source = records(self._kafka(handle, [contract.topic for contract in self.settings.topics]))
         self._run(handle, source, BronzeBatches(handle, self.lake.bronze, self.lake.ledger))
 
     def _start_silver(self, contract: TopicContract) -> None:
@@ -70,7 +75,9 @@ class Stream:
         handle = self._handle(silver.table.path)
         horizon = dt.timedelta(minutes=self.settings.ingest_dedupe_horizon_minutes)
         days = calendar(self.settings)
-        rows = first_deliveries(self._kafka(contract.topic), contract, days, horizon)
+        recovery = recovery_of(Path(handle.checkpoint))
+        forgotten_at = recovery.recovered_at if recovery else None
+        rows = first_deliveries(self._kafka(handle, [contract.topic]), contract, days, horizon, forgotten_at)
         batches = SilverBatches(handle, contract, days, silver, self.lake.quarantine, self.lake.ledger, self._pool)
         self._run(handle, rows, batches)
 
@@ -87,7 +94,7 @@ class Stream:
         for handle in self.handles:
             error = handle.query.exception()
             if error is not None and not _asked_for(error):
-                return f"{handle.name}: {_root_cause(error)}"
+                return f"{handle.name}: {_root_cause(error)}{_mend(error)}"
         return None
 
     @property
@@ -115,13 +122,13 @@ class Stream:
 
     # --- Wiring ---------------------------------------------------------------------------------------------------
 
-    def _kafka(self, topics: str) -> DataFrame:
+    def _kafka(self, handle: QueryHandle, topics: Sequence[str]) -> DataFrame:
         reader = self.spark.readStream.format("kafka")
         for key, value in kafka.spark_options(self.settings).items():
             reader = reader.option(key, value)
         return (
-            reader.option("subscribe", topics)
-            .option("startingOffsets", "earliest")
+            reader.option("subscribe", ",".join(topics))
+            .option("startingOffsets", self._starting_offsets(handle, topics))
             .option("failOnDataLoss", "true")
             .option("includeHeaders", "true")
             .option("maxOffsetsPerTrigger", self.settings.ingest_max_offsets_per_batch)
@@ -130,8 +137,23 @@ class Stream:
             .load()
         )
 
+    def _starting_offsets(self, handle: QueryHandle, topics: Sequence[str]) -> str:
+        """Where a query begins that has no batch yet; Spark wants every partition named, and goes by its checkpoint after."""
+        if not handle.first or has_begun(Path(handle.checkpoint)):
+            return "earliest"
+        known = kafka.offsets(self.settings, topics)
+        return json.dumps(
+            {
+                topic: {str(number): handle.first.get(topic, {}).get(str(number), _EARLIEST) for number in partitions}
+                for topic, partitions in known.items()
+            }
+        )
+
     def _handle(self, name: str) -> QueryHandle:
-        handle = QueryHandle(self.spark, name, checkpoint(self.settings, name), self.stopping)
+        where = checkpoint(self.settings, name)
+        recovery = recovery_of(where)
+        first = recovery.starting_offsets if recovery else {}
+        handle = QueryHandle(self.spark, name, str(where), self.stopping, first)
         self.handles.append(handle)
         return handle
 
@@ -172,11 +194,6 @@ def calendar(settings: Settings) -> BusinessCalendar:
     return BusinessCalendar(settings.business_timezone, settings.partitions_start_date)
 
 
-def checkpoint(settings: Settings, query_name: str) -> str:
-    """Where a query keeps its checkpoint: its name, with the slash made a dash."""
-    return str(settings.checkpoints_dir / query_name.replace("/", "-"))
-
-
 @contextlib.contextmanager
 def running_stream(spark: SparkSession, settings: Settings, lake: Lake, *, available_now: bool) -> Iterator[Stream]:
     """Start a stream, and stop it at the end, however that comes."""
@@ -190,36 +207,22 @@ def running_stream(spark: SparkSession, settings: Settings, lake: Lake, *, avail
 
 
 def _refuse_foreign_checkpoints(settings: Settings, lake: Lake) -> None:
-    """A query's checkpoint must be the one that its table was written with, and no older than the table.
-
-    Without one the query would write everything a second time. With an older one it would number other records like a
-    batch that is in, and skip them: Spark logs a batch's offsets before the batch runs, so a checkpoint that has not
-    logged the last batch that is in was put back from an earlier time.
-    """
-    for table in (lake.bronze, *lake.silver.values()):
-        where = Path(checkpoint(settings, table.table.path))
-        mend = "restore it from the same moment as the lake, or start over with `retail reset`"
-        query_id, last_logged = _checkpoint_state(where)
-        if query_id not in table.writers and table.writers:
-            raise RetailError(f"{table.table.path} holds data but its checkpoint {where} is gone or another's; {mend}")
-        last_in = max(one.writers.get(query_id, -1) for one in lake.tables)
-        if last_in > last_logged:
-            raise RetailError(
-                f"{where} is older than {table.table.path}: batch {last_in} is in, batch {last_logged} is its last; {mend}"
-            )
-
-
-def _checkpoint_state(where: Path) -> tuple[str, int]:
-    """The query's id and the last batch that it has planned; ``("", -1)`` where there is no checkpoint."""
-    metadata = where / "metadata"
-    if not metadata.exists():
-        return "", -1
-    logged = [int(entry.name) for entry in (where / "offsets").glob("*") if entry.name.isdigit()]
-    return str(json.loads(metadata.read_text(encoding="utf-8"))["id"]), max(logged, default=-1)
+    found = misfits(settings, {table.table.path: table.writers for table in lake.tables})
+    if found:
+        raise RetailError(
+            f"{found[0].why}; make a new one with `{RECOVER}`, or put it back from the same moment as the lake"
+        )
 
 
 def _asked_for(error: StreamingQueryException) -> bool:
     return "StopRequested" in str(error)
+
+
+def _mend(error: StreamingQueryException) -> str:
+    said = str(error)
+    if any(words in said for words in _DATA_LOSS):
+        return f"; records left Kafka before they were read: see which, and go on without them, by `{ACCEPT_LOSS}`"
+    return ""
 
 
 def _root_cause(error: StreamingQueryException) -> str:

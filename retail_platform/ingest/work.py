@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from retail_platform.contracts import TRANSACTIONS
@@ -66,10 +66,22 @@ def do_alone(settings: Settings, work: str, arguments: Mapping[str, Any]) -> dic
         LakeInUse: a stream runs, or somebody else works on the lake.
         RetailError: as :func:`do_work`; or Spark cannot start.
     """
+    with lake_alone(settings, work) as lake:
+        return do_work(lake, settings, work, arguments)
+
+
+@contextlib.contextmanager
+def lake_alone(settings: Settings, work: str) -> Iterator[Lake]:
+    """The lake, for ``work`` under its lease and with a Spark of its own, which ends with the block.
+
+    Raises:
+        LakeInUse: a stream runs, or somebody else works on the lake.
+        RetailError: Spark cannot start.
+    """
     with lake_lease(settings, work) as lease:
         spark = spark_session(settings, f"retail-{work}")
         lease.name_jvm(jvm_pid(spark))
         try:
-            return do_work(open_lake(spark, settings), settings, work, arguments)
+            yield open_lake(spark, settings)
         finally:
             end_session(spark)

@@ -22,6 +22,7 @@ from retail_platform.errors import RetailError
 
 _LISTING_TASKS = 8
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_WRITER = "retail.writer"
 #: Columns worth file statistics: what reads are pruned by. Statistics on every column would cost each small commit.
 _STATISTICS = ("event_id", "event_time", "append_time", "partition", "offset", "minute", "batch_id")
 
@@ -66,6 +67,11 @@ class LakeTable:
         with self._commit:
             writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", condition)
             writer.option("userMetadata", _metadata(self.writers)).save(self.path)
+
+    def hand_over(self, query_id: str) -> None:
+        """Forget every writer so far: from this commit on only the query of that identity goes on with the table."""
+        self.writers = {query_id: -1}
+        self.set_properties({_WRITER: query_id})
 
     @contextlib.contextmanager
     def maintenance(self) -> Iterator[DeltaTable]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ from deltalake import DeltaTable
 
 from retail_platform.contracts import BRONZE_EVENTS, QUARANTINE_EVENTS
 from retail_platform.contracts.model import Table, TopicContract
+from retail_platform.lakehouse.losses import accepted, lost
 from retail_platform.lakehouse.manifest import manifest
-from retail_platform.lakehouse.reading import BatchEntry, ledger, rows_of
+from retail_platform.lakehouse.reading import ends_of, ledger, rows_of
 from retail_platform.settings import Settings
 
 _BRONZE_WAIT_SECONDS = 30.0
@@ -69,18 +70,23 @@ def duplicate_keys(settings: Settings, table: Table, dates: Sequence[dt.date] | 
 
 @dataclass(frozen=True, slots=True)
 class TopicBalance:
-    """A topic's records up to the offsets that its silver query has finished with."""
+    """A topic's records up to the offsets that its silver query has finished with.
+
+    ``silver_alone`` are those that only silver's query took: the others had left Kafka before bronze's came to them, and
+    that loss was accepted.
+    """
 
     topic: str
     bronze: int
     silver: int
     quarantine: int
     duplicates: int
+    silver_alone: int = 0
 
     @property
     def difference(self) -> int:
         """Records that bronze has and nothing accounts for; negative when silver and quarantine have more."""
-        return self.bronze - self.silver - self.quarantine - self.duplicates
+        return self.bronze + self.silver_alone - self.silver - self.quarantine - self.duplicates
 
 
 def balance(settings: Settings) -> list[TopicBalance]:
@@ -89,19 +95,23 @@ def balance(settings: Settings) -> list[TopicBalance]:
     Raises:
         RetailError: the stream never ran.
     """
-    batches = ledger(settings)
+    batches, losses = ledger(settings), accepted(settings)
     found = []
     for contract in settings.topics:
-        mine = [batch for batch in batches if batch.query_name == contract.silver_table.path]
-        ends = _ends(mine, contract.topic)
-        _wait_for_bronze(settings, contract.topic, ends)
+        query, topic = contract.silver_table.path, contract.topic
+        ends = ends_of(batches, query, topic)
+        _wait_for_bronze(settings, topic, ends)
+        no_bronze, nothing = (lost(losses, name, topic) for name in (BRONZE_EVENTS.path, query))
+        counted = f"{_below(ends)} and not {_within(nothing)}"
         found.append(
             TopicBalance(
-                contract.topic,
-                bronze=_count(settings, BRONZE_EVENTS, contract.topic, ends),
-                silver=_events(settings, contract, ends),
-                quarantine=_count(settings, QUARANTINE_EVENTS, contract.topic, ends),
-                duplicates=sum(batch.duplicates for batch in mine),
+                topic,
+                bronze=_count(settings, BRONZE_EVENTS, topic, counted),
+                silver=_events(settings, contract, counted),
+                quarantine=_count(settings, QUARANTINE_EVENTS, topic, counted),
+                duplicates=sum(batch.duplicates for batch in batches if batch.query_name == query),
+                # What silver's query lost, bronze's lost too: it is made up from bronze where bronze has it.
+                silver_alone=_size(no_bronze, ends) - _size(nothing, ends),
             )
         )
     return found
@@ -133,19 +143,6 @@ def quarantine_rates(settings: Settings, window: dt.timedelta) -> list[Quarantin
     return found
 
 
-def ends_of(batches: Sequence[BatchEntry], query_name: str, topic: str) -> dict[int, int]:
-    """How far a query has taken each partition of a topic: the offset after its last record."""
-    return _ends([batch for batch in batches if batch.query_name == query_name], topic)
-
-
-def _ends(batches: Sequence[BatchEntry], topic: str) -> dict[int, int]:
-    ends: dict[int, int] = {}
-    for batch in batches:
-        for partition, end in batch.end_offsets.get(topic, {}).items():
-            ends[partition] = max(end, ends.get(partition, 0))
-    return ends
-
-
 def _wait_for_bronze(settings: Settings, topic: str, ends: dict[int, int]) -> None:
     """Bronze may be a batch behind silver while the stream runs; what is still missing after that is a difference."""
     deadline = time.monotonic() + _BRONZE_WAIT_SECONDS
@@ -161,14 +158,32 @@ def _below(ends: dict[int, int]) -> str:
     return f"({cases or 'false'})"
 
 
-def _count(settings: Settings, table: Table, topic: str, ends: dict[int, int]) -> int:
-    found = rows_of(manifest(settings, table), f"select count(*) from t where topic = ? and {_below(ends)}", [topic])
+def _within(ranges: Mapping[int, Sequence[range]]) -> str:
+    cases = " or ".join(
+        f'("partition" = {partition} and "offset" between {each.start} and {each.stop - 1})'
+        for partition, found in ranges.items()
+        for each in found
+    )
+    return f"({cases or 'false'})"
+
+
+def _size(ranges: Mapping[int, Sequence[range]], ends: Mapping[int, int]) -> int:
+    """How many offsets of the ranges are below ``ends``. Each is a record where the topic is not written in transactions."""
+    return sum(
+        len(range(each.start, max(each.start, min(each.stop, ends.get(partition, 0)))))
+        for partition, found in ranges.items()
+        for each in found
+    )
+
+
+def _count(settings: Settings, table: Table, topic: str, counted: str) -> int:
+    found = rows_of(manifest(settings, table), f"select count(*) from t where topic = ? and {counted}", [topic])
     return int(found[0][0]) if found else 0
 
 
-def _events(settings: Settings, contract: TopicContract, ends: dict[int, int]) -> int:
+def _events(settings: Settings, contract: TopicContract, counted: str) -> int:
     first_lines = "line_number = 1" if contract.lines is not None else "true"
     found = rows_of(
-        manifest(settings, contract.silver_table), f"select count(*) from t where {first_lines} and {_below(ends)}"
+        manifest(settings, contract.silver_table), f"select count(*) from t where {first_lines} and {counted}"
     )
     return int(found[0][0]) if found else 0

@@ -98,6 +98,16 @@ def ledger(settings: Settings, since: dt.datetime | None = None) -> list[BatchEn
     return [_entry(row) for row in found]
 
 
+def ends_of(batches: Sequence[BatchEntry], query_name: str, topic: str) -> dict[int, int]:
+    """How far a query has taken each partition of a topic: the offset after its last record."""
+    ends: dict[int, int] = {}
+    for batch in batches:
+        if batch.query_name == query_name:
+            for partition, end in batch.end_offsets.get(topic, {}).items():
+                ends[partition] = max(end, ends.get(partition, 0))
+    return ends
+
+
 def _entry(row: tuple[Any, ...]) -> BatchEntry:
     fields = dict(zip((field.name for field in dataclasses.fields(BatchEntry)), row, strict=True))
     fields["end_offsets"] = _offsets(fields["end_offsets"])
