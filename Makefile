@@ -9,7 +9,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo dev test soak lint bench lock clean
+.PHONY: help setup ready demo dev test soak lint audit bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ dev: ready ## The platform with Dagster's UI, until Ctrl-C
 	@$(VENV)/retail dev $(ARGS)
 
 test: ready ## Run the tests, on a real broker and a real Spark (ARGS="-k broker" runs some)
-	@$(VENV)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(VENV)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: ready ## Run the long tests that `make test` leaves out
 	@$(VENV)/pytest -m soak $(ARGS)
@@ -37,6 +37,9 @@ lint: ready ## Check style, format, types and the direction of the imports
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+
+audit: ready ## Look the locked packages up among the known vulnerabilities (needs the network)
+	@.ci/audit $(ARGS)
 
 bench: ready ## Measure this machine; the result file names it and the versions
 	@$(VENV)/python -m benchmarks $(ARGS)

@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     lake_history_days: int = Field(
         7, ge=1, le=365, description="Days that a table's versions stay readable; VACUUM removes what is older."
     )
+    reactions_group: str = Field(
+        "retail-reactions",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="Consumer group of the reactions; one a platform where several share a cluster.",
+    )
     ingest_nice: int = Field(10, ge=0, le=19, description="Niceness of the local Spark process.")
 
     alert_webhook_url: SecretStr | None = Field(None, description="Address that alerts are posted to as JSON.")

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+#: These wait more than they work: begun first, they run beside all the others.
+_LONGEST = ("test_dev.py", "test_daily.py", "test_kill.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest modules first, each whole; the others stay in order."""
+    items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
+
 # A suite's JVMs die young: the second compiler would cost more than it ever gives back.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 

@@ -21,6 +21,7 @@ class Owner(enum.StrEnum):
     supply_chain = "supply-chain"
     retail_sales = "retail-sales"
     analytics = "analytics"
+    fraud_desk = "fraud-desk"
 
 
 class Channel(enum.StrEnum):
@@ -36,7 +37,7 @@ _SEEN = frozenset({Channel.log, Channel.webhook})
 _TALKED_ABOUT = _SEEN | {Channel.slack}
 _PAGED = _TALKED_ABOUT | {Channel.pagerduty}
 
-#: The platform's team is on call: it is paged for errors too. Other teams are paged when figures are held back.
+#: The platform's team and the fraud desk are on call: errors page them too. Others are paged when figures are held back.
 ROUTES: Mapping[Owner, Mapping[Severity, frozenset[Channel]]] = {
     Owner.data_platform: {
         Severity.warning: _TALKED_ABOUT,
@@ -56,6 +57,11 @@ ROUTES: Mapping[Owner, Mapping[Severity, frozenset[Channel]]] = {
     Owner.analytics: {
         Severity.warning: _SEEN,
         Severity.error: _TALKED_ABOUT,
+        Severity.critical: _PAGED,
+    },
+    Owner.fraud_desk: {
+        Severity.warning: _TALKED_ABOUT,
+        Severity.error: _PAGED,
         Severity.critical: _PAGED,
     },
 }

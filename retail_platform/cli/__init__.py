@@ -10,6 +10,7 @@ from retail_platform.cli import (  # noqa: F401  they register themselves
     pipeline,
     producer,
     quarantine,
+    reactions,
     rebuild,
     stream,
 )

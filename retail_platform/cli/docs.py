@@ -33,14 +33,14 @@ def docs() -> None:
 
 def generated(settings: Settings) -> dict[Path, str]:
     """Every generated file of the repository with its text. Of ``settings`` only the paths have a say."""
-    from retail_platform.contracts import ALL_TABLES, TOPICS, WAREHOUSE_TABLES
+    from retail_platform.contracts import ALL_TABLES, REACTION_TOPICS, TOPICS, WAREHOUSE_TABLES
     from retail_platform.contracts.pages import contract_page, tables_page
     from retail_platform.kafka import topic_config
     from retail_platform.warehouse.dbt_sources import SOURCES_FILE, render_sources
 
     pages = {
         DOCS / "contracts" / f"{contract.topic}.md": contract_page(contract, topic_config(contract))
-        for contract in TOPICS
+        for contract in (*TOPICS, *REACTION_TOPICS)
     }
     return {
         **pages,

@@ -1,6 +1,6 @@
 """The contracts of what the reactions say within a second of an event, and of the verdicts that they learn from."""
 
-from retail_platform.contracts.model import Amount, Enumeration, Field, Instant, Text, TopicContract, Uuid
+from retail_platform.contracts.model import Amount, Enumeration, Field, Instant, Integer, Text, TopicContract, Uuid
 
 _LONGEST_EVIDENCE = 4000
 
@@ -29,4 +29,121 @@ FRAUD_ALERTS = TopicContract(
     silver_name="fraud_alerts",
     silver_grain="one alert of one rule for one purchase",
     silver_description="Every fraud alert exactly once, those of rules on trial too: what the rules are measured by.",
+)
+
+LIVE_METRICS = TopicContract(
+    topic="live-metrics",
+    schema="retail.live-metric.v1",
+    title="Live metrics",
+    description=(
+        "How the shop is doing, as it happens: orders, revenue and customers of each minute, hour and day, in all and by "
+        "channel, store, region and category; corrected in place when events come late."
+    ),
+    message_key="metric_key",
+    owner="retail-sales",
+    compacted=True,
+    fields=(
+        Field("event_id", Uuid(), "The id of this revision of the cell."),
+        Field("event_time", Instant(), "Time of the event that changed the cell (UTC)."),
+        Field(
+            "metric_key", Text(400), "<grain>:<window start>:<dimension>:<value>; the newest revision of a key holds."
+        ),
+        Field("grain", Enumeration(("minute", "hour", "day")), "Length of the window."),
+        Field("window_start", Instant(), "Start of the window (UTC)."),
+        Field("window_end", Instant(), "End of the window, exclusive (UTC)."),
+        Field("business_date", Text(10), "Date of the window's start in BUSINESS_TIMEZONE."),
+        Field(
+            "dimension", Enumeration(("all", "channel", "store", "region", "category")), "What the cell is a part by."
+        ),
+        Field("dimension_value", Text(200), "Which part; all for the whole."),
+        Field("revision", Integer(1), "How often the cell has changed; the highest is its value."),
+        Field("orders", Integer(0), "Sales."),
+        Field("returns", Integer(0), "Returns."),
+        Field("units", Integer(), "Units sold less units returned."),
+        Field("customers", Integer(0), "Distinct known customers."),
+        Field("customers_method", Enumeration(("exact", "estimated")), "Estimated beyond 256 customers (HyperLogLog)."),
+        Field(
+            "revenue_usd",
+            Amount(),
+            "Sales less returns in US dollars, to the cent; null without a rate.",
+            required=False,
+        ),
+        Field("revenue_usd_exact", Text(60), "The same, not rounded, as text; null without a rate.", required=False),
+        Field("avg_order_value_usd", Amount(), "Revenue by order; null without orders or a rate.", required=False),
+    ),
+    silver_name="live_metrics",
+    silver_grain="one revision of one cell",
+    silver_description="Every value that a live metric took, so that what people saw can be compared with the closed day.",
+)
+
+STOCK_LEVELS = TopicContract(
+    topic="stock-levels",
+    schema="retail.stock-level.v1",
+    title="Stock levels",
+    description=(
+        "What a store has of a product, after every sale, return, movement and count: the last count and all that came "
+        "after it, in whatever order it arrived."
+    ),
+    message_key="store_id:product_id",
+    owner="supply-chain",
+    compacted=True,
+    fields=(
+        Field("event_id", Uuid(), "The id of this revision of the level."),
+        Field("event_time", Instant(), "Time of the event that was taken in (UTC)."),
+        Field("stock_key", Text(201), "store_id:product_id; the newest revision of a key holds."),
+        Field("store_id", Text(100), "Store that has the stock."),
+        Field("product_id", Text(100), "Product."),
+        Field("on_hand", Integer(), "Units in stock; negative when more was sold than was known to be there."),
+        Field("change", Integer(), "What the event changed it by; 0 when a later count had seen it already."),
+        Field(
+            "reason",
+            Enumeration(
+                ("sale", "return", "receipt", "adjustment", "shrinkage", "transfer_in", "transfer_out", "count")
+            ),
+            "What happened.",
+        ),
+        Field("quantity", Integer(), "The event's own units, signed; for a count, what was counted."),
+        Field("counted_at", Instant(), "Time of the last count; null before the first.", required=False),
+        Field("counted_quantity", Integer(), "What the last count found; null before the first.", required=False),
+        Field("revision", Integer(1), "How often the level has changed; the highest is its value."),
+        Field("refused_events", Integer(0), "Events of this stock that came too late to be taken in."),
+    ),
+    silver_name="stock_levels",
+    silver_grain="one revision of the stock of one product in one store",
+    silver_description="Every value that a stock took, with what changed it: the history behind each shelf.",
+)
+
+REORDER_REQUESTS = TopicContract(
+    topic="reorder-requests",
+    schema="retail.reorder-request.v1",
+    title="Reorder requests",
+    description="A store needs a product ordered: how much, and the demand, lead time and service level that say so.",
+    message_key="request_id",
+    owner="supply-chain",
+    fields=(
+        Field("event_id", Uuid(), "The request's id: the same for a store, product and cycle."),
+        Field("event_time", Instant(), "Time of the event that took the stock down (UTC)."),
+        Field("request_id", Text(240), "store_id:product_id:cycle."),
+        Field("store_id", Text(100), "Store that needs it."),
+        Field("product_id", Text(100), "Product."),
+        Field("cycle", Integer(1), "Number of the order for this store and product."),
+        Field(
+            "status", Enumeration(("requested", "held")), "Held: over the store's daily limit; a person releases it."
+        ),
+        Field("quantity", Integer(1), "Units to order."),
+        Field("position", Integer(), "On hand + on order − backorders, in units."),
+        Field("on_hand", Integer(0), "Units in the store."),
+        Field("backorders", Integer(0), "Units sold beyond them."),
+        Field("reorder_point", Amount(), "Units at or below which the position makes an order due."),
+        Field("safety_stock", Amount(), "Units of it that are kept against variation."),
+        Field("economic_quantity", Amount(), "Units that cost least to order and keep (EOQ)."),
+        Field("demand_mean", Amount(), "Units a day."),
+        Field("demand_deviation", Amount(), "Standard deviation of the units a day."),
+        Field("demand_method", Enumeration(("mean", "sba")), "SBA: demand is intermittent."),
+        Field("parameters_version", Text(40), "Version of the policy."),
+        Field("evidence", Text(_LONGEST_EVIDENCE), "The other inputs, a JSON object as text."),
+    ),
+    silver_name="reorder_requests",
+    silver_grain="one request of one store and product",
+    silver_description="Every reorder request exactly once, with what it was decided on.",
 )

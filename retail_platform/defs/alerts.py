@@ -29,10 +29,11 @@ from retail_platform.alerts.incidents import (
     only_configured,
 )
 from retail_platform.alerts.routing import Owner, Severity
+from retail_platform.defs import reactions, stream
 from retail_platform.defs.automation import RANGE_END, RANGE_START
 from retail_platform.defs.common import why_step_failed
 from retail_platform.defs.stream import JOB as STREAM_JOB
-from retail_platform.defs.stream import SUPERVISOR, stream_runs
+from retail_platform.defs.supervisor import stream_runs
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
 from retail_platform.partitions import date_range
@@ -40,7 +41,6 @@ from retail_platform.settings import Settings
 from retail_platform.supervision import End, GiveUp, StreamRun, decide
 
 _PARTITION = "dagster/partition"
-_STREAM = "ingest"
 #: The first tick of all tells of what failed within this time before it.
 _FIRST_LOOK_BACK = dt.timedelta(hours=24)
 #: A run's end is written by another process, with its own clock and its own delay: look this far behind the last tick.
@@ -337,18 +337,25 @@ def _freshness(instance: dg.DagsterInstance, graph: AssetGraph) -> Iterator[Obse
 
 def _stream(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator[Observation]:
     now = dt.datetime.now(dt.UTC)
-    beat = read_heartbeat(settings)
-    runs = stream_runs(context.instance, now)
-    on = {InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE}
-    known = context.instance.all_instigator_state(instigator_statuses=on)
-    supervised = SUPERVISOR in {entry.instigator_name for entry in known}
-    yield from stream_observations(runs, now - beat.at if beat else None, now, supervised=supervised)
+    switched_on = {InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE}
+    known = context.instance.all_instigator_state(instigator_statuses=switched_on)
+    sensors = {entry.instigator_name for entry in known}
+    for one in (stream.supervised(settings), reactions.supervised()):
+        beat = read_heartbeat(settings, one.stream)
+        runs = stream_runs(context.instance, one.job, now)
+        age = now - beat.at if beat else None
+        yield from stream_observations(one.stream, runs, age, now, supervised=one.sensor in sensors)
 
 
 def stream_observations(
-    runs: Sequence[StreamRun], heartbeat_age: dt.timedelta | None, now: dt.datetime, *, supervised: bool
+    stream_name: str,
+    runs: Sequence[StreamRun],
+    heartbeat_age: dt.timedelta | None,
+    now: dt.datetime,
+    *,
+    supervised: bool,
 ) -> Iterator[Observation]:
-    """What the stream's runs (newest first) and its heartbeat say of it.
+    """What a stream's runs (newest first) and its heartbeat say of it.
 
     The first fall warns, giving up is critical. A stream that is ``supervised`` and yet not there is an error; one that
     somebody stopped with its supervisor is nobody's incident.
@@ -357,7 +364,7 @@ def stream_observations(
         return
     last = runs[0]
     page = f"/runs/{last.run_id}"
-    match decide(_STREAM, runs, heartbeat_age, dt.timedelta(seconds=STALE_AFTER_SECONDS), now):
+    match decide(stream_name, runs, heartbeat_age, dt.timedelta(seconds=STALE_AFTER_SECONDS), now):
         case GiveUp(reason=reason):
             severity = Severity.critical
         case End(reason=reason):
@@ -369,6 +376,6 @@ def stream_observations(
         case _:
             up = last.state == "alive" and now - last.started_at >= _STAYS_UP
             if up or last.state == "succeeded":
-                yield Healthy(Fault.stream, _STREAM, now, "the stream is up" if up else "its last run ended well")
+                yield Healthy(Fault.stream, stream_name, now, "the stream is up" if up else "its last run ended well")
             return
-    yield Failing(Fault.stream, _STREAM, last.ended_at or now, severity, Owner.data_platform, reason, page)
+    yield Failing(Fault.stream, stream_name, last.ended_at or now, severity, Owner.data_platform, reason, page)

@@ -1,6 +1,6 @@
 """Where the data comes from: the Kafka topics, as assets that others write and we observe."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -18,7 +18,8 @@ def topic_key(contract: TopicContract) -> dg.AssetKey:
 
 def build(settings: Settings) -> dg.Definitions:
     """The topics, and an observation of how far they reach."""
-    specs = [_topic(contract) for contract in settings.topics]
+    written_by = f"Written by the tills and the web shop, read into {BRONZE_EVENTS.path}."
+    specs = [topic_spec(contract, written_by, {"kafka"}) for contract in settings.topics]
 
     @dg.multi_observable_source_asset(name="kafka_offsets", specs=specs)  # type: ignore[untyped-decorator]
     def kafka_offsets() -> Iterator[dg.ObserveResult]:
@@ -40,20 +41,23 @@ def build(settings: Settings) -> dg.Definitions:
     return dg.Definitions(assets=[kafka_offsets])
 
 
-def _topic(contract: TopicContract) -> dg.AssetSpec:
-    fields = ", ".join(entry.name for entry in contract.fields)
+def topic_spec(
+    contract: TopicContract, written_by: str, kinds: set[str], deps: Sequence[dg.AssetKey] = ()
+) -> dg.AssetSpec:
+    """The asset of a topic: its key, description, owner and fields are the contract's."""
     return dg.AssetSpec(
         topic_key(contract),
-        description=f"{contract.description} Written by the tills and the web shop, read into {BRONZE_EVENTS.path}.",
+        deps=deps,
+        description=f"{contract.description} {written_by}",
         group_name="kafka",
-        kinds={"kafka"},
+        kinds=kinds,
         owners=[f"team:{contract.owner}"],
         metadata={
             "schema": contract.schema,
             "message key": contract.message_key,
             "partitions": contract.partitions,
             "retention (days)": contract.retention_days,
-            "fields": fields,
+            "fields": ", ".join(entry.name for entry in contract.fields),
         },
         tags={"layer": "kafka"},
     )

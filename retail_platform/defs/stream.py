@@ -10,30 +10,20 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
-from retail_platform import kafka
 from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
 from retail_platform.contracts.model import Table
-from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, table_spec
+from retail_platform.defs.common import QUIET_CONSOLE, Materialized, table_spec
 from retail_platform.defs.sources import topic_key
+from retail_platform.defs.supervisor import Supervised, supervisor
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
+from retail_platform.lakehouse.heartbeat import INGEST, read_heartbeat
 from retail_platform.lakehouse.lease import holder
 from retail_platform.lakehouse.reading import BatchEntry, ledger
 from retail_platform.settings import Settings, child_environment
-from retail_platform.supervision import End, GiveUp, Launch, StreamRun, Wait, decide
 
 JOB = "ingest_stream"
-SUPERVISOR = "ingest_supervisor"
-_STREAM = "ingest"
+_STREAM = INGEST
 _KINDS = {"spark", "kafka", "deltalake"}
-_ALIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-_LOOK_BACK_RUNS = 12
 # Longer than the job itself takes before it ends itself: whoever cancels waits for the batch, not the other way round.
 _TERMINATION_SECONDS = 100
 
@@ -63,9 +53,15 @@ def build(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[ingest],
         jobs=[job],
-        sensors=[_supervisor(settings, job), _heartbeat(settings)],
+        sensors=[supervisor(settings, supervised(settings), job), _heartbeat(settings)],
         resources={"pipes": dg.PipesSubprocessClient(termination_timeout_seconds=_TERMINATION_SECONDS)},
     )
+
+
+def supervised(settings: Settings) -> Supervised:
+    """The ingest stream, as its supervisor sees it."""
+    run_config = {**QUIET_CONSOLE, "ops": {_STREAM: {"config": {"mode": "continuous"}}}}
+    return Supervised(_STREAM, JOB, run_config, lambda: _lake_is_taken(settings))
 
 
 def _ingest(settings: Settings) -> dg.AssetsDefinition:
@@ -107,55 +103,9 @@ def _materializations(tables: tuple[Table, ...], batches: list[BatchEntry]) -> I
         )
 
 
-def _supervisor(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=SUPERVISOR,
-        job=job,
-        minimum_interval_seconds=10,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=(
-            "Keeps one ingest run alive: launches it when Kafka answers, backs off after failures, gives up loudly after "
-            "five in a row, ends a run whose heartbeat is stale. Turned off, it starts nothing more."
-        ),
-    )
-    def ingest_supervisor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason | dg.RunRequest:
-        now = dt.datetime.now(dt.UTC)
-        runs = stream_runs(context.instance, now)
-        beat = read_heartbeat(settings)
-        age = now - beat.at if beat else None
-        decision = decide(_STREAM, runs, age, dt.timedelta(seconds=STALE_AFTER_SECONDS), now)
-        match decision:
-            case Wait(reason=reason):
-                return dg.SkipReason(reason)
-            case End(run_id=run_id, reason=reason):
-                context.instance.run_coordinator.cancel_run(run_id)
-                return dg.SkipReason(f"ending run {run_id[:8]}: {reason}")
-            case GiveUp(reason=reason):
-                raise RetailError(reason)
-            case Launch(key=key):
-                other = holder(settings)
-                if other is not None:
-                    return dg.SkipReason(f"the lake is being written by {other.owner} (process {other.pid})")
-                if not kafka.is_reachable(settings, timeout_seconds=5):
-                    return dg.SkipReason(f"Kafka does not answer at {settings.bootstrap_servers}")
-                return dg.RunRequest(
-                    run_key=key, run_config={**QUIET_CONSOLE, "ops": {_STREAM: {"config": {"mode": "continuous"}}}}
-                )
-
-    return ingest_supervisor
-
-
-def stream_runs(instance: dg.DagsterInstance, now: dt.datetime) -> list[StreamRun]:
-    """The stream's runs, newest first, as the supervision sees them; a run that waits in a queue starts ``now``."""
-    states = {dg.DagsterRunStatus.SUCCESS: "succeeded", dg.DagsterRunStatus.CANCELED: "cancelled"}
-    found = []
-    for record in instance.get_run_records(dg.RunsFilter(job_name=JOB), limit=_LOOK_BACK_RUNS):
-        run = record.dagster_run
-        state = "alive" if run.status in _ALIVE else states.get(run.status, "failed")
-        began = dt.datetime.fromtimestamp(record.start_time, dt.UTC) if record.start_time else now
-        ended = dt.datetime.fromtimestamp(record.end_time, dt.UTC) if record.end_time else record.update_timestamp
-        found.append(StreamRun(run.run_id, state, began, None if state == "alive" else ended))  # type: ignore[arg-type]
-    return found
+def _lake_is_taken(settings: Settings) -> str | None:
+    other = holder(settings)
+    return f"the lake is being written by {other.owner} (process {other.pid})" if other is not None else None
 
 
 def _heartbeat(settings: Settings) -> dg.SensorDefinition:

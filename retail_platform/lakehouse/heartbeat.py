@@ -1,4 +1,4 @@
-"""The stream's heartbeat: a small file that the streaming driver rewrites and everybody else reads."""
+"""A stream's heartbeat: a small file that its process rewrites and everybody else reads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from retail_platform.settings import Settings
+
+#: The streams: Spark's, into the lake, and that of the reactions.
+INGEST, REACTIONS = "ingest", "reactions"
 
 #: A stream that has not written its heartbeat for this long is stuck (a batch on a laptop takes seconds).
 STALE_AFTER_SECONDS = 120.0
@@ -54,24 +57,24 @@ class Heartbeat:
         return max((query.lag or 0 for query in self.queries), default=0)
 
 
-def heartbeat_path(settings: Settings) -> Path:
-    """The heartbeat's file."""
-    return settings.control_dir / "stream.json"
+def heartbeat_path(settings: Settings, stream: str = INGEST) -> Path:
+    """The file of a stream's heartbeat."""
+    return settings.control_dir / f"{stream}.json"
 
 
-def write_heartbeat(settings: Settings, beat: Heartbeat) -> None:
+def write_heartbeat(settings: Settings, beat: Heartbeat, stream: str = INGEST) -> None:
     """Replace the heartbeat, atomically."""
-    path = heartbeat_path(settings)
+    path = heartbeat_path(settings, stream)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     draft.write_text(json.dumps(asdict(beat), default=lambda moment: moment.isoformat()))
     draft.replace(path)
 
 
-def read_heartbeat(settings: Settings) -> Heartbeat | None:
-    """The last heartbeat; ``None`` when no stream ever ran."""
+def read_heartbeat(settings: Settings, stream: str = INGEST) -> Heartbeat | None:
+    """The last heartbeat; ``None`` when that stream never ran."""
     try:
-        data = json.loads(heartbeat_path(settings).read_text())
+        data = json.loads(heartbeat_path(settings, stream).read_text())
     except FileNotFoundError:
         return None
     data["queries"] = tuple(QueryProgress(**query) for query in data["queries"])

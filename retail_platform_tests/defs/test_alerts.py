@@ -263,7 +263,8 @@ def test_a_stream_is_said_to_be_up_when_it_has_stayed_up_or_ended_well() -> None
         )  # type: ignore[arg-type]
         beat = dt.timedelta(seconds=beat_seconds)
         return [
-            type(entry).__name__ for entry in alerts.stream_observations([again, fallen], beat, NOW, supervised=True)
+            type(entry).__name__
+            for entry in alerts.stream_observations("ingest", [again, fallen], beat, NOW, supervised=True)
         ]
 
     assert seen(4.9) == []
@@ -281,7 +282,7 @@ def test_a_stream_that_its_supervisor_does_not_start_again_is_told(
     minutes: int, supervised: bool, failing: bool
 ) -> None:
     stopped = StreamRun("a", "cancelled", NOW - dt.timedelta(hours=1), NOW - dt.timedelta(minutes=minutes))
-    seen = list(alerts.stream_observations([stopped], None, NOW, supervised=supervised))
+    seen = list(alerts.stream_observations("ingest", [stopped], None, NOW, supervised=supervised))
     assert [entry.severity for entry in seen if isinstance(entry, Failing)] == [Severity.error] * failing
 
 

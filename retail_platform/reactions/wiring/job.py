@@ -1,33 +1,114 @@
-"""``python -m retail_platform.reactions.wiring.job``: run the reactions until SIGINT or SIGTERM.
+"""The reactions' process: ``python -m retail_platform.reactions.wiring.job``, until SIGINT or SIGTERM.
 
-Exit codes: 0 stopped, 1 failed, 2 wrong settings. Killed at any moment it loses nothing: what it had not committed, it
-does again when it is started.
+When Dagster started it, it reports through Dagster Pipes. Killed at any moment it loses nothing: what it had not
+committed, it does again when it is started. Exit codes: 0 stopped, 1 failed, 2 wrong settings.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from quixstreams import Application
 
 from retail_platform import kafka
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import REACTIONS, Heartbeat, QueryProgress, write_heartbeat
 from retail_platform.reactions.metrics.rates import read_rates
 from retail_platform.reactions.wiring.application import application
 from retail_platform.reactions.wiring.topology import wire
-from retail_platform.settings import FX_RATES, get_settings
+from retail_platform.reporting import Report, reporting
+from retail_platform.settings import FX_RATES, Settings, get_settings
+
+_HEARTBEAT_SECONDS = 1.0
+_REPORT_EVERY_BEATS = 10
+_LONGEST_ERROR = 500
+
+
+@dataclass
+class Job:
+    """One run of the application."""
+
+    settings: Settings
+    report: Report
+    parent: int = field(default_factory=os.getppid)
+    started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    _rows: int = 0
+    _told: int = 0
+
+    def run(self) -> None:
+        """Run until it is told to stop.
+
+        Raises:
+            RetailError: no broker answers, or the application failed.
+        """
+        self._beat("starting")
+        try:
+            kafka.ensure_topics(self.settings)
+            app = application(self.settings, self._count)
+            with FX_RATES.open(encoding="utf-8") as lines:
+                wire(app, self.settings, read_rates(lines))
+            with self._heart(app):
+                app.run()
+        except Exception as error:
+            self._beat("failed", _first_line(error))
+            if isinstance(error, RetailError):
+                raise
+            raise RetailError(f"the reactions ended: {_first_line(error)}") from error
+        self._beat("stopped")
+
+    def _count(self, _topic: str, _partition: int, _offset: int) -> None:
+        self._rows += 1
+
+    @contextmanager
+    def _heart(self, app: Application) -> Iterator[None]:
+        done = threading.Event()
+
+        def beat() -> None:
+            beats = 0
+            while not done.wait(_HEARTBEAT_SECONDS):
+                beats += 1
+                self._beat("running")
+                if beats % _REPORT_EVERY_BEATS == 0 and self._rows > self._told:
+                    self.report(f"{self._rows:,} records, {(self._rows - self._told) / _REPORT_EVERY_BEATS:,.0f}/s")
+                    self._told = self._rows
+                if os.getppid() != self.parent:
+                    self.report("stopping: the process that started it is gone")
+                    app.stop()
+
+        heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            done.set()
+            heart.join()
+
+    def _beat(self, state: str, error: str | None = None) -> None:
+        progress = (QueryProgress(REACTIONS, rows=self._rows),)
+        now = dt.datetime.now(dt.UTC)
+        write_heartbeat(
+            self.settings, Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error), REACTIONS
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:_LONGEST_ERROR]
 
 
 def main() -> int:
     """Run the application; what went wrong is one line on standard error."""
     try:
-        settings = get_settings()
-        kafka.ensure_topics(settings)
-        app = application(settings)
-        with FX_RATES.open(encoding="utf-8") as lines:
-            wire(app, settings, read_rates(lines))
+        with reporting() as report:
+            Job(get_settings(), report).run()
     except RetailError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    app.run()
     return 0
 
 

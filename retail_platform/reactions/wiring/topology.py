@@ -1,60 +1,152 @@
-"""What flows where: the branches of the application."""
+"""What flows where: the branches of the application. What is decided, is decided in the rules."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 from quixstreams import Application, State
 from quixstreams.dataframe import StreamingDataFrame
 
+from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
-from retail_platform.contracts.reactions import FRAUD_ALERTS
+from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
 from retail_platform.contracts.transactions import TRANSACTIONS
-from retail_platform.reactions.events import transaction
+from retail_platform.reactions.events import Transaction, movement, transaction
 from retail_platform.reactions.fraud import cards
-from retail_platform.reactions.fraud.state import unpacked
+from retail_platform.reactions.fraud.state import unpacked as unpacked_card
+from retail_platform.reactions.metrics import cells, duplicates
 from retail_platform.reactions.metrics.rates import Rates
-from retail_platform.reactions.wiring.application import sink, source
+from retail_platform.reactions.stock import daily_limit, levels, reorder
+from retail_platform.reactions.wiring.application import between, sink, source
 from retail_platform.settings import Settings
 
-Event = dict[str, Any]
+#: A JSON object on its way.
+Json = dict[str, Any]
+
+# How long a transaction's ids are remembered, in event time: a copy that comes later would be counted again.
+_DUPLICATES_FOR = dt.timedelta(days=8)
 
 
 def wire(app: Application, settings: Settings, rates: Rates) -> None:
     """Connect every branch; ``app.run()`` then runs them."""
-    events = _valid(app, TRANSACTIONS.named(settings.kafka_topic), settings)
-    _fraud(app, events, rates)
+    sales = _valid(app, TRANSACTIONS.named(settings.kafka_topic), settings)
+    movements = _valid(app, INVENTORY, settings)
+    money = _Money(rates, ZoneInfo(settings.business_timezone))
+    _fraud(app, sales, money)
+    _metrics(app, sales, money)
+    _stock(app, sales, movements, settings)
+
+
+class _Money:
+    """What a transaction is worth in US dollars: the rate of its currency on its business date."""
+
+    def __init__(self, rates: Rates, timezone: ZoneInfo) -> None:
+        self.timezone = timezone
+        self._rates = rates
+
+    def rate(self, event: Transaction) -> Decimal | None:
+        """US dollars for one unit of the transaction's currency; ``None`` when there is no rate."""
+        return self._rates.on(event.currency, event.event_time.astimezone(self.timezone).date())
 
 
 def _valid(app: Application, contract: TopicContract, settings: Settings) -> StreamingDataFrame:
     """The events that the contract accepts, as :class:`Judgement.event` holds them: what silver refuses, no rule sees."""
 
-    def judged(value: bytes, _key: object, timestamp: int, _headers: object) -> Event | None:
+    def judged(value: bytes, _key: object, timestamp: int, _headers: object) -> Json | None:
         appended = dt.datetime.fromtimestamp(timestamp / 1000, dt.UTC)
         return judge(contract, value, appended, settings.business_timezone, settings.partitions_start_date).event
 
     return app.dataframe(source(app, contract)).apply(judged, metadata=True).filter(bool)
 
 
-def _fraud(app: Application, events: StreamingDataFrame, rates: Rates) -> None:
+def _by(rows: StreamingDataFrame, name: str, key: Callable[[Json], str]) -> StreamingDataFrame:
+    """The rows with another key, through a topic of that name."""
+    return rows.group_by(key, name=name, key_serializer="str", key_deserializer="str")
+
+
+def _fraud(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
     """By card: its purchases in, alerts out."""
 
-    def on_card(event: Event, state: State) -> list[Event]:
+    def on_card(event: Json, state: State) -> list[Json]:
         purchase = transaction(event)
-        rate = rates.on(purchase.currency, purchase.event_time.date())
-        before = unpacked(state.get("card"))
-        # Without a rate the day's check fails by name; until somebody mends it, only the rules without amounts can hit.
-        after, alerts = cards.step(before, purchase, purchase.amount * (rate or Decimal(0)))
+        rate = money.rate(purchase)
+        before = unpacked_card(state.get("card"))
+        after, alerts = cards.step(before, purchase, None if rate is None else purchase.amount * rate)
         if after is not before:
             state.set("card", after.packed())
         return [alert.message() for alert in alerts]
 
-    paid_by_card = events.filter(lambda event: bool(event["payment"]["card_token"]))
-    by_card = paid_by_card.group_by(
-        lambda event: event["payment"]["card_token"], name="card", key_serializer="str", key_deserializer="str"
-    )
+    by_card = _by(sales.filter(_card), "card", lambda event: cast("str", _card(event)))
     alerts = by_card.apply(on_card, stateful=True, expand=True)
     alerts.to_topic(sink(app, FRAUD_ALERTS), key=lambda alert: alert["card_token"])
+
+
+def _card(event: Json) -> str | None:
+    return cast("str | None", event["payment"]["card_token"])
+
+
+def _metrics(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
+    """By transaction, so that each event counts once; then by cell: contributions in, the cell's new value out."""
+
+    def first_time(event: Json, state: State) -> list[Json]:
+        found = transaction(event)
+        before = duplicates.unpacked(state.get(found.transaction_id))
+        after, new = duplicates.step(before, found)
+        if after is not before:
+            state.set(found.transaction_id, after.packed(), ttl=_DUPLICATES_FOR)
+        return [added.packed() for one in new for added in cells.contributions(one, money.rate(one), money.timezone)]
+
+    def on_cell(packed: Json, state: State) -> list[Json]:
+        after, metrics = cells.step(cells.unpacked(state.get("cell")), cells.unpacked_contribution(packed))
+        state.set("cell", after.packed())
+        return [metric.message() for metric in metrics]
+
+    added = sales.apply(first_time, stateful=True, expand=True)
+    by_cell = _by(added, "cell", lambda packed: cells.unpacked_contribution(packed).cell.key)
+    metrics = by_cell.apply(on_cell, stateful=True, expand=True)
+    metrics.to_topic(sink(app, LIVE_METRICS), key=lambda metric: metric["metric_key"])
+
+
+def _stock(app: Application, sales: StreamingDataFrame, movements: StreamingDataFrame, settings: Settings) -> None:
+    """By store and product: sales and movements in, the stock out, and requests to reorder, within a store's daily limit."""
+    policy = replace(reorder.DEFAULT, timezone=settings.business_timezone)
+    limit = replace(daily_limit.DEFAULT, timezone=settings.business_timezone)
+
+    def on_stock(packed: Json, state: State) -> list[Json]:
+        before = levels.unpacked(state.get("level"))
+        after, found = levels.step(before, levels.unpacked_event(packed))
+        if after is not before:
+            state.set("level", after.packed())
+        needs, requests = reorder.unpacked(state.get("reorder")), []
+        for level in found:
+            needs, asked = reorder.step(needs, level, policy)
+            requests += [request.packed() for request in asked]
+        if found:
+            state.set("reorder", needs.packed())
+        return [{"level": level.message()} for level in found] + [{"request": request} for request in requests]
+
+    def on_store(row: Json, state: State) -> list[Json]:
+        before = daily_limit.unpacked(state.get("limit"))
+        after, found = daily_limit.step(before, reorder.unpacked_request(row), limit)
+        if after is not before:
+            state.set("limit", after.packed())
+        return [request.message() for request in found]
+
+    sold = sales.apply(lambda event: [one.packed() for one in levels.from_transaction(transaction(event))], expand=True)
+    moved = movements.apply(lambda event: levels.from_movement(movement(event)).packed())
+    by_stock = _by(sold.concat(moved), "stock", lambda packed: levels.unpacked_event(packed).key)
+    found = by_stock.apply(on_stock, stateful=True, expand=True)
+    stock = found.filter(lambda row: "level" in row).apply(lambda row: row["level"])
+    stock.to_topic(sink(app, STOCK_LEVELS), key=lambda level: level["stock_key"])
+    asked = between(app, settings, "requests-by-store")
+    found.filter(lambda row: "request" in row).apply(lambda row: row["request"]).to_topic(
+        asked, key=lambda request: request["store_id"]
+    )
+    requests = app.dataframe(asked).apply(on_store, stateful=True, expand=True)
+    requests.to_topic(sink(app, REORDER_REQUESTS), key=lambda request: request["request_id"])

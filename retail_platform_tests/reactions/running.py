@@ -1,0 +1,76 @@
+"""Run the reactions as a process of their own, and read what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from retail_platform import kafka
+from retail_platform.contracts import TopicContract
+from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
+
+_SECONDS = 90.0
+
+
+def start(settings: Settings) -> subprocess.Popen[bytes]:
+    """The application, under these settings."""
+    env = child_environment(settings) | {
+        "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
+        "REACTIONS_GROUP": settings.reactions_group,
+    }
+    command = [sys.executable, "-m", "retail_platform.reactions.wiring.job"]
+    return subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """The application, until the end of the block; it ends well when it is asked to."""
+    process = start(settings)
+    try:
+        yield process
+        process.terminate()
+        assert process.wait(_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def said(settings: Settings, contract: TopicContract) -> list[dict[str, Any]]:
+    """Every committed record of a topic that the reactions write, partition by partition."""
+
+    reach = {number: last for number, (first, last) in _reach(settings, contract).items() if last > first}
+
+    async def read() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        options = {"isolation_level": "read_committed", "auto_offset_reset": "earliest"}
+        async with AIOKafkaConsumer(**kafka.client_options(settings), **options) as consumer:
+            places = [TopicPartition(contract.topic, number) for number in reach]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            while any([await consumer.position(place) < reach[place.partition] for place in places]):
+                for records in (await consumer.getmany(*places, timeout_ms=200)).values():
+                    found += [json.loads(record.value) for record in records]
+        return found
+
+    return asyncio.run(read()) if reach else []
+
+
+def _reach(settings: Settings, contract: TopicContract) -> dict[int, tuple[int, int]]:
+    return kafka.offsets(settings, [contract.topic])[contract.topic]
+
+
+def until(process: subprocess.Popen[bytes], what: str, holds: Callable[[], bool]) -> None:
+    """Wait until it holds; the application must be alive meanwhile."""
+    deadline = time.monotonic() + _SECONDS
+    while not holds():
+        assert process.poll() is None, "the application ended"
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.1)
