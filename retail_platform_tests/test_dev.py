@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import Tree
 from retail_platform.embedded.ports import free_port_pair
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.lease import holder
@@ -25,6 +26,7 @@ from retail_platform.producer import online_retail
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, load_settings
 from retail_platform_tests.conftest import SHORT_LIVED
 from retail_platform_tests.ingest.running import deliver, message, sale
+from retail_platform_tests.listening import listening, open_to_others
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -36,7 +38,7 @@ class Platform:
     """A running `retail dev`, asked through the GraphQL API of its UI."""
 
     def __init__(self, settings: Settings, port: int) -> None:
-        self.settings, self._url = settings, f"http://127.0.0.1:{port}/graphql"
+        self.settings, self.port, self._url = settings, port, f"http://127.0.0.1:{port}/graphql"
         env = child_environment(settings) | {
             "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
             "SPARK_DRIVER_MEMORY": "800m",
@@ -120,6 +122,16 @@ def test_the_supervisor_starts_the_stream_and_the_partitions_turn_green(platform
     deliver(platform.settings, online_retail.messages(online_retail.read(online_retail.sample_file())))
     platform.until("20 green silver days", lambda: platform.green("silver", "transaction_lines") == 20)
     assert platform.green("silver", "sales_by_minute") == 20
+
+
+def test_every_server_of_it_answers_this_machine_only(platform: Platform) -> None:
+    owner = holder(platform.settings)
+    assert owner is not None
+    assert owner.jvm_pid is not None
+    members = {member.pid for member in Tree(platform.process.pid).look()} | {owner.pid, owner.jvm_pid}
+    sockets = listening(members)
+    assert {platform.port, platform.settings.kafka_embedded_port} <= {port for _, port in sockets}
+    assert open_to_others(sockets) == []
 
 
 def test_a_partition_launched_from_the_ui_gives_its_row_of_the_csv(platform: Platform) -> None:

@@ -5,6 +5,7 @@ Commands live in the sibling modules, which import what they need when they run:
 
 from __future__ import annotations
 
+import re
 import sys
 
 import typer
@@ -27,6 +28,15 @@ _WIDTH_OF_A_FILE = 160
 #: Results go to standard output, everything said along the way to standard error.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDTH_OF_A_FILE)
+
+
+# All but tab and line feed; and what turns the direction of writing around.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """Text that came from outside, for a terminal: as it reads, without the power to style, hide or move anything."""
+    return escape(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], text))
 
 
 def main() -> None:

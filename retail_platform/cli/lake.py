@@ -8,10 +8,9 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from retail_platform.cli.app import app, err, out
+from retail_platform.cli.app import app, err, harmless, out
 from retail_platform.errors import RetailError
 from retail_platform.settings import get_settings
 
@@ -161,5 +160,5 @@ def _print(records: list[dict[str, Any]], *, as_json: bool) -> None:
     for name in records[0] if records else ("nothing",):
         shown.add_column(name, overflow="fold")
     for record in records:
-        shown.add_row(*("" if value is None else escape(str(value)) for value in record.values()))
+        shown.add_row(*("" if value is None else harmless(str(value)) for value in record.values()))
     out.print(shown)

@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from retail_platform.cli.app import app, out
+from retail_platform.cli.app import app, harmless, out
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings, get_settings
 
@@ -66,7 +66,7 @@ def list_(
         for name in shown[0]:
             table.add_column(name, overflow="fold", justify="right" if name in ("records", "mended") else "left")
         for entry in shown:
-            table.add_row(*(escape(_cell(value)) for value in entry.values()))
+            table.add_row(*(harmless(_cell(value)) for value in entry.values()))
         out.print(table)
 
 
@@ -97,14 +97,14 @@ def show(
     table.add_column(overflow="fold")
     for name, value in _listed(found[0]).items():
         if name != "reasons":
-            table.add_row(name, escape(_cell(value)))
-    table.add_row("key", escape(_text(bytes_.key)))
+            table.add_row(name, harmless(_cell(value)))
+    table.add_row("key", harmless(_text(bytes_.key)))
     for name, header in bytes_.headers:
-        table.add_row(f"header {escape(name)}", escape(_text(header)))
+        table.add_row(f"header {harmless(name)}", harmless(_text(header)))
     for code, meaning in meanings.items():
         table.add_row(escape(code), escape(meaning), style="red")
     out.print(table)
-    out.print(escape(_text(bytes_.value)), soft_wrap=True)
+    out.print(harmless(_text(bytes_.value)), soft_wrap=True)
 
 
 @quarantine.command()
