@@ -153,7 +153,7 @@ BATCH = """
 """
 
 
-@hypothesis_settings(max_examples=12, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=8, deadline=None, derandomize=True)
 @given(st.randoms(use_true_random=False))
 def test_at_midnight_the_live_segments_equal_the_batch_sql_whatever_the_order_and_duplicates(random: Random) -> None:
     bought = [

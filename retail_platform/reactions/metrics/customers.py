@@ -77,7 +77,7 @@ def _registered(registers: bytes, hashes: Iterable[int]) -> bytes:
 
 
 def _estimate(registers: bytes) -> int:
-    raw = _ALPHA * _REGISTERS**2 / sum(2.0**-rank for rank in registers)
+    raw = _ALPHA * _REGISTERS**2 / sum(registers.count(rank) * 2.0**-rank for rank in range(_REST_BITS + 2))
     empty = registers.count(0)
     if raw <= _LINEAR_UP_TO and empty:
         return round(_REGISTERS * math.log(_REGISTERS / empty))
