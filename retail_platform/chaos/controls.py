@@ -1,6 +1,7 @@
 """Negative controls: each does a wrong thing for real, on a copy of a real lake, and the verifier must find it.
 
-A verifier that has never been red proves nothing. The first control does nothing wrong, and must be green.
+A verifier that has never been red proves nothing. Two controls do nothing wrong, and must be green: the plain drain, and
+the recovery of lost checkpoints. Without that step, lost checkpoints must be red ("dedupe state lost").
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.errors import RetailError
 from retail_platform.ingest import stream
 from retail_platform.ingest.lake import Lake, open_lake
+from retail_platform.ingest.recovery import recover
 from retail_platform.ingest.session import end_session, spark_session
 from retail_platform.lakehouse.delta import Batch, LakeTable
 from retail_platform.lakehouse.lease import lake_lease
@@ -131,6 +133,14 @@ def history_not_compared(lab: Laboratory, copy: Settings) -> None:
             drain(lab.spark, copy)
 
 
+def checkpoints_recovered(lab: Laboratory, copy: Settings) -> None:
+    """Every checkpoint is lost, and the recovery makes new ones: that is not wrong, and must not look it."""
+    shutil.rmtree(copy.checkpoints_dir)
+    with lake_lease(copy, "chaos"):
+        recover(open_lake(lab.spark, copy), copy)
+    drain(lab.spark, copy)
+
+
 def dedupe_state_lost(lab: Laboratory, copy: Settings) -> None:
     """Silver's checkpoint is lost, and a new one goes on where bronze ended, remembering nothing."""
     _forget(lab)
@@ -139,7 +149,7 @@ def dedupe_state_lost(lab: Laboratory, copy: Settings) -> None:
         drain(lab.spark, copy)
 
 
-#: What each control does, and the promise that it must break (none for the first). The last takes records from Kafka.
+#: What each control does, and the promise that it must break: none where nothing is wrong. The last takes records from Kafka.
 CONTROLS: dict[str, tuple[Wrong, str | None]] = {
     "nothing wrong": (nothing_wrong, None),
     "one event dropped by hand": (event_dropped_by_hand, "every acknowledged event is in silver"),
@@ -150,6 +160,7 @@ CONTROLS: dict[str, tuple[Wrong, str | None]] = {
         "every acknowledged record is in bronze, byte for byte",
     ),
     "first batch not compared with the history": (history_not_compared, "silver has each event once"),
+    "checkpoints lost and recovered": (checkpoints_recovered, None),
     "dedupe state lost": (dedupe_state_lost, "silver has each event once"),
 }
 

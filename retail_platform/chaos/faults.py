@@ -144,7 +144,7 @@ class SecondStart:
 class DamageCheckpoint:
     """A query's checkpoint is damaged while the driver is dead.
 
-    Either the driver goes on by itself, or it refuses to start; then the checkpoint is put back, as from a backup.
+    Either the driver goes on by itself, or it refuses to start; then ``retail stream recover`` makes a new one.
     """
 
     kind: ClassVar[str] = "damage_checkpoint"
@@ -153,22 +153,19 @@ class DamageCheckpoint:
     damage: str
 
     def happen(self, stage: Stage) -> str:
-        """Kill the driver, damage its checkpoint, start it."""
+        """Kill the driver, damage its checkpoint, start it; where it refuses, recover and start it again."""
         stage.working_driver()
         stage.kill_driver()
         checkpoint = stage.settings.checkpoints_dir / self.query.replace("/", "-")
-        backup = stage.settings.retail_home / "backup"
-        shutil.rmtree(backup, ignore_errors=True)
-        shutil.copytree(checkpoint, backup)
         DAMAGES[self.damage](checkpoint)
         try:
             stage.working_driver()
         except RetailError:
             if stage.driver is None or stage.driver.poll() is None:
                 raise  # neither: it hangs
-            shutil.rmtree(checkpoint)
-            backup.rename(checkpoint)
-            return "refused, put back"
+            stage.recover()
+            stage.working_driver()
+            return "refused, recovered"
         return "went on by itself"
 
 
@@ -216,6 +213,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "remove commits": _remove("commits"),
     "remove offsets and commits": _remove("offsets", "commits"),
     "empty": _empty,
+    "remove the folder": shutil.rmtree,
 }
 
 

@@ -116,6 +116,25 @@ class Stage:
         mine = owner is not None and self.driver is not None and owner.pid == self.driver.pid
         return owner.jvm_pid if mine and owner is not None else None
 
+    def recover(self) -> None:
+        """Run ``retail stream recover``, as an operator does.
+
+        Raises:
+            RetailError: it failed.
+        """
+        command = Path(sys.executable).with_name("retail")
+        done = subprocess.run(
+            [command, "stream", "recover", "--yes"],
+            env=self._environment(),
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RetailError(f"the recovery failed: {done.stderr.strip()[-500:]}")
+
     def end_driver(self) -> None:
         """Stop the driver between two batches, as an operator does."""
         driver = self.driver

@@ -90,6 +90,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 def _stream(settings: Settings) -> Iterator[Finding]:
     from retail_platform.lakehouse.heartbeat import read_heartbeat
     from retail_platform.lakehouse.lease import holder
+    from retail_platform.lakehouse.losses import repairs
 
     beat, owner = read_heartbeat(settings), holder(settings)
     if beat is None:
@@ -104,6 +105,9 @@ def _stream(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, "stream", "was killed", "`retail stream drain`: it goes on where it was, nothing is lost")
     else:
         yield Finding(True, "stream", f"{beat.state}, {beat.lag:,} records behind")
+    if beat is not None and owner is None:
+        for entry in repairs(settings):
+            yield Finding(False, "checkpoint", entry.what, f"`{entry.command}`")
 
 
 def _lake(settings: Settings) -> Iterator[Finding]:
@@ -119,7 +123,8 @@ def _lake(settings: Settings) -> Iterator[Finding]:
             if entry.difference == 0
             else "materialize the silver days again in Dagster: they are derived from bronze"
         )
-        text = f"bronze {entry.bronze:,} = silver {entry.silver:,} + quarantine {entry.quarantine:,} + duplicates"
+        read = entry.bronze + entry.silver_alone
+        text = f"bronze {read:,} = silver {entry.silver:,} + quarantine {entry.quarantine:,} + duplicates"
         yield Finding(entry.difference == 0, entry.topic, f"{text} {entry.duplicates:,} {entry.difference:+,}", mend)
 
 

@@ -24,6 +24,7 @@ from retail_platform.settings import Settings
 
 if TYPE_CHECKING:
     from retail_platform.defs.execution import CheckOutcome, RunOutcome
+    from retail_platform.ingest.lake import Lake
 
 _LOOK_SECONDS = 0.5
 
@@ -87,6 +88,29 @@ def lake_work(settings: Settings, work: str, arguments: Mapping[str, Any], what:
 
     with _told(settings, what, line):
         return have_done(settings, work, arguments, lambda: do_alone(settings, work, arguments))
+
+
+def lake_alone_work(
+    settings: Settings, what: str, work: Callable[[Lake], dict[str, Any]], *, yes: bool
+) -> dict[str, Any]:
+    """Ask (but for ``yes``), then do ``work`` on the lake under its lease, with a Spark of our own; no stream may run.
+
+    Raises:
+        RetailError: it failed, or somebody else writes the lake.
+        typer.Exit: the answer was no.
+    """
+    import typer
+
+    from retail_platform.ingest.work import lake_alone
+    from retail_platform.lakehouse.lease import lake_lease
+
+    with lake_lease(settings, what):
+        pass  # before anybody is asked: is it free at all?
+    if not yes and not typer.confirm("Do it?", err=True):
+        raise typer.Exit(1)
+    _quieten()
+    with _told(settings, what, lambda: ""), lake_alone(settings, what) as lake:
+        return work(lake)
 
 
 def checks_table(checks: tuple[CheckOutcome, ...]) -> Table:

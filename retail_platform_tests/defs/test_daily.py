@@ -79,6 +79,7 @@ def test_the_checks_on_the_lake_pass(month: tuple[Settings, RunOutcome]) -> None
     assert {check.name: check.passed for check in outcome.checks} == {
         "contract": True,
         "balance": True,
+        "lost_offsets": True,
         "offsets": True,
         "quarantine_rate": True,
     }

@@ -59,9 +59,13 @@ def truncated(where: Path, _backup: Path) -> None:
     os.truncate(newest, newest.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("damage", [removed, put_back_from_earlier, truncated])
+@pytest.mark.parametrize(
+    "damages",
+    [(truncated, removed), (put_back_from_earlier,) * 2],
+    ids=["truncated and removed", "put back from earlier"],
+)
 def test_after_a_recovery_nothing_is_lost_and_no_twin_gets_through_that_straddles_the_loss(
-    spark: SparkSession, lake_settings: Settings, damage: Callable[[Path, Path], None]
+    spark: SparkSession, lake_settings: Settings, damages: tuple[Callable[[Path, Path], None], ...]
 ) -> None:
     twin, years_old, again = sale(), sale(event_time="2013-05-05T10:00:00Z"), sale()
     deliver(lake_settings, [message(twin), message(years_old), message(b"junk")])
@@ -70,7 +74,7 @@ def test_after_a_recovery_nothing_is_lost_and_no_twin_gets_through_that_straddle
     shutil.copytree(lake_settings.checkpoints_dir, backup)
     deliver(lake_settings, [message(again), message(None)])
     drain(spark, lake_settings, minutes=True)
-    for query in KAFKA_QUERIES:
+    for query, damage in zip(KAFKA_QUERIES, damages, strict=True):
         where = checkpoint(lake_settings, query)
         damage(where, backup / where.name)
     deliver(lake_settings, [message(twin), message(again), message(years_old), message(sale()), message(b"{")])
@@ -91,6 +95,7 @@ def test_after_a_recovery_nothing_is_lost_and_no_twin_gets_through_that_straddle
     assert rows(lake_settings, SALES_BY_MINUTE, "select sum(orders) from t") == [(4,)]
 
 
+@pytest.mark.soak
 def test_a_lost_checkpoint_that_is_found_again_after_the_recovery_is_refused(
     spark: SparkSession, lake_settings: Settings
 ) -> None:
@@ -116,7 +121,7 @@ def test_a_lost_checkpoint_that_is_found_again_after_the_recovery_is_refused(
 @pytest.mark.parametrize(
     "points",
     [
-        ((LINES, True), (BRONZE_EVENTS, True)),
+        pytest.param(((LINES, True), (BRONZE_EVENTS, True)), marks=pytest.mark.soak),
         ((LINES, True), (BRONZE_EVENTS, False)),
         ((LINES, False), (QUARANTINE_EVENTS, True)),
     ],
@@ -157,6 +162,27 @@ def _every_row_of_silver_is_of_a_batch_in_the_ledger(settings: Settings) -> None
 
     known = {(batch.query_id, batch.batch_id) for batch in ledger(settings)}
     assert set(rows(settings, LINES, "select distinct query_id, batch_id from t")) <= known
+
+
+@pytest.mark.parametrize(
+    ("taken", "written", "in_bronze", "earliest", "expected"),
+    [
+        (10, 0, 20, 0, (range(0), range(0), range(0), 10)),
+        (10, 15, 20, 0, (range(10, 15), range(0), range(0), 15)),
+        (10, 15, 12, 0, (range(10, 12), range(12, 15), range(0), 15)),
+        (10, 0, 20, 30, (range(10, 20), range(0), range(20, 30), 30)),
+        (10, 0, 40, 30, (range(10, 30), range(0), range(0), 30)),
+        (10, 35, 0, 30, (range(0), range(30, 35), range(10, 30), 35)),
+    ],
+    ids=["nothing to do", "cut short", "ahead of bronze", "gone", "gone, in bronze", "gone, in silver"],
+)
+def test_what_is_left_of_a_batch_is_taken_from_where_it_is_and_only_what_is_nowhere_is_lost(
+    taken: int, written: int, in_bronze: int, earliest: int, expected: tuple[range, range, range, int]
+) -> None:
+    from retail_platform.ingest.recovery import passage
+
+    way = passage(taken, written, in_bronze, earliest)
+    assert (way.from_bronze, way.from_kafka, way.lost, way.start) == expected
 
 
 @pytest.mark.parametrize("ahead", [BRONZE_EVENTS, LINES], ids=lambda table: f"{table.path} ahead")
