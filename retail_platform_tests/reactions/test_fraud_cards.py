@@ -28,7 +28,7 @@ from retail_platform.reactions.fraud.scoring import noisy_or, severity
 from retail_platform.reactions.fraud.state import State, main_category, unpacked
 from retail_platform_tests.reactions.fraud_sales import LONDON, NEW_YORK, NOON, READING, sale
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 
 SALES = st.lists(
     st.builds(
@@ -350,7 +350,7 @@ def test_returns_and_payments_without_a_card_are_no_purchases():
 
 def test_planted_fraud_of_every_kind_is_found_among_a_retailers_days():
     plan = Plan(
-        start=NOON - dt.timedelta(hours=12), duration=dt.timedelta(days=20), events=6_000, seed=5, fraud=0.03,
+        start=NOON - dt.timedelta(hours=12), duration=dt.timedelta(days=20), events=4_000, seed=5, fraud=0.03,
         duplicates=0.02, late=0.02, out_of_order=0.02,
     )  # fmt: skip
     planted, found = defaultdict(set), defaultdict(set)

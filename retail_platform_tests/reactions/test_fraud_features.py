@@ -26,7 +26,7 @@ from retail_platform.reactions.fraud.features import (
 from retail_platform.reactions.fraud.labels import Label
 from retail_platform_tests.reactions import fraud_sales
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=30, deadline=None)
 DAY = 86_400
 MONDAY = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp())
 EXACT = replace(DEFAULT, terminal_seconds=1)

@@ -12,7 +12,7 @@ from retail_platform.reactions.fraud.delayed import Counts
 from retail_platform.reactions.fraud.labels import Label
 from retail_platform_tests.reactions.fraud_sales import sale
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 DAY = 86_400
 
 

@@ -1,0 +1,105 @@
+"""The handbook's benchmark: its simulator, its split and its measures. No figure of a model is asserted."""
+
+import numpy as np
+import pytest
+
+from benchmarks import results
+from benchmarks.fraud import publish
+from benchmarks.fraud_handbook.dataset import Dataset, dataset
+from benchmarks.fraud_handbook.document import PUBLISHED
+from benchmarks.fraud_handbook.protocol import card_precision, split
+from benchmarks.fraud_handbook.simulator import DAY_SECONDS, simulate
+
+DAYS = 45
+
+
+@pytest.fixture(scope="module")
+def transactions():
+    return simulate(4, customers=150, terminals=300, days=DAYS)
+
+
+def test_a_simulation_is_the_same_for_the_same_seed(transactions):
+    again, other = (simulate(seed, customers=150, terminals=300, days=DAYS) for seed in (4, 5))
+    assert np.array_equal(transactions.cents, again.cents)
+    assert np.array_equal(transactions.fraud, again.fraud)
+    assert not np.array_equal(transactions.cents[:1000], other.cents[:1000])
+
+
+def test_transactions_come_in_order_within_their_days(transactions):
+    assert np.all(np.diff(transactions.seconds) >= 0)
+    assert 0 < transactions.seconds[0] < DAY_SECONDS
+    assert transactions.day.max() == DAYS - 1
+    assert transactions.cents.min() >= 0
+    assert np.all(transactions.until(10).day < 10)
+    assert 150 * DAYS < len(transactions.fraud) < 150 * DAYS * 3
+
+
+def test_every_large_amount_of_a_customers_own_is_fraud(transactions):
+    # Mean amounts go up to 100 with a deviation of 50; five times a stolen card's amount is fraud as well.
+    assert transactions.fraud[transactions.cents > 22_000].all()
+
+
+def test_a_compromised_terminal_is_all_fraud_for_four_weeks(transactions):
+    runs = []
+    for terminal in np.unique(transactions.terminal[transactions.fraud]):
+        theirs = transactions.terminal == terminal
+        if theirs.sum() >= 30:
+            days, fraud = transactions.day[theirs], transactions.fraud[theirs]
+            runs += [fraud[(days >= first) & (days < first + 28)].all() for first in range(DAYS - 28)]
+    assert any(runs)
+
+
+def test_features_begin_with_the_day_asked_for_and_know_the_days_before(transactions):
+    whole, part = dataset(transactions, 35), dataset(transactions, 40)
+    assert np.array_equal(whole.features[whole.day >= 40], part.features)
+    assert part.features.shape == (len(part.fraud), 15)
+
+
+def small(rows):
+    """(day, customer, fraud) rows."""
+    day, customer, fraud = (np.array(column) for column in zip(*rows, strict=True))
+    return Dataset(np.zeros((len(rows), 15)), fraud.astype(bool), day, customer)
+
+
+def test_a_test_day_leaves_out_the_customers_that_are_known_by_then():
+    rows = [(0, 1, True), (6, 2, False), (7, 3, True), (8, 4, True), (13, 5, True)]
+    rows += [(day, customer, False) for day in (14, 15, 20) for customer in (1, 2, 3, 4, 5)]
+    train, test = split(small(rows), 0)
+    assert set(train.day) == {0, 6}
+    by_day = {day: set(test.customer[test.day == day].tolist()) for day in (14, 15, 20)}
+    assert by_day == {14: {2, 4, 5}, 15: {2, 5}, 20: {2}}
+
+
+def test_card_precision_ranks_cards_by_their_highest_score_and_counts_each_find_once():
+    rows = [(0, 1, True), (0, 1, False), (0, 2, False), (0, 3, True), (1, 1, True), (1, 2, True), (1, 3, True)]
+    scores = np.array([0.1, 0.9, 0.8, 0.2, 0.9, 0.1, 0.5])
+    # Day 0: cards 1 and 2 on top, 1 is defrauded. Day 1: 1 is known; 3 and 2 on top, both are.
+    assert card_precision(small(rows), scores, top=2) == (1 / 2 + 2 / 2) / 2
+
+
+def test_the_page_sets_each_model_beside_its_published_figures(tmp_path):
+    found = {"auc_roc": 0.9, "average_precision": 0.64, "card_precision_100": 0.3}
+    models = dict.fromkeys((*PUBLISHED, "chosen: forest"), found)
+    result = results.measured(
+        lambda: {
+            "parameters": {},
+            "figures": {
+                "choice": {"forest": found},
+                "chosen": "forest",
+                "mean": models,
+                "deviation": models,
+                "seeds": {
+                    "0": {
+                        "transactions": 1000, "frauds": 10, "test_transactions": 100, "test_frauds": 1,
+                        "measures": models,
+                    }
+                },
+            },
+        }
+    )  # fmt: skip
+    publish(result, tmp_path / "result.json", tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| random forest | 0.900 ± 0.900 (0.867) | 0.640 ± 0.640 (0.658) | 0.300 ± 0.300 (0.287) |" in page
+    assert "- average precision: 0.640, published 0.658: **not reached**" in page
+    assert "- card precision@100: 0.300, published 0.291: reached" in page
+    assert results.read(tmp_path / "result.json")["fraud"]["figures"]["chosen"] == "forest"
