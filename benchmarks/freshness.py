@@ -20,11 +20,11 @@ from deltalake import DeltaTable
 from benchmarks import load
 from benchmarks.figures import percentiles
 from benchmarks.homes import broker, environment
-from benchmarks.processes import ended
+from benchmarks.processes import Tree, ended
 from benchmarks.progress import counted, say
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.heartbeat import read_heartbeat
+from retail_platform.lakehouse.heartbeat import INGEST, read_heartbeat
 from retail_platform.settings import PROJECT_ROOT, Settings
 
 _START_SECONDS = 180.0
@@ -39,8 +39,12 @@ def measure(rate: float = 1000, seconds: float = 120, warm_up_seconds: float = 1
     The job, the broker, the sender and the reader share the machine. Figures: p50, p95, p99 and max in seconds, of the
     rows; how many rows and commits; the rate that was sent.
     """
-    with broker() as settings, _ingest(settings), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        _await_running(settings)
+    with (
+        broker() as settings,
+        ingesting(settings),
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+    ):
+        await_running(settings)
         sending = pool.submit(load.steady, settings, rate, warm_up_seconds + seconds + _TAIL_SECONDS)
         table = DeltaTable(_await_table(settings))
         reader = _Reader(table, time.time() + warm_up_seconds, time.time() + warm_up_seconds + seconds)
@@ -117,25 +121,39 @@ class _Reader:
 
 
 @contextlib.contextmanager
-def _ingest(settings: Settings) -> Iterator[None]:
-    """The project's own job, continuous, as a process."""
+def streaming(settings: Settings, stream: str, *command: str) -> Iterator[Tree]:
+    """A stream of the project as a process, ``python -m`` of ``command``."""
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "retail_platform.ingest.job", "--mode", "continuous"]
-    with (settings.logs_dir / "ingest.log").open("wb") as log:
+    with (settings.logs_dir / f"{stream}.log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=PROJECT_ROOT, env=environment(settings), stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-m", *command],
+            cwd=PROJECT_ROOT,
+            env=environment(settings),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
-        with ended(process):
-            yield
+        with ended(process) as tree:
+            yield tree
 
 
-def _await_running(settings: Settings) -> None:
-    say("starting the continuous ingest …")
+def ingesting(settings: Settings) -> contextlib.AbstractContextManager[Tree]:
+    """The ingest, continuous."""
+    return streaming(settings, INGEST, "retail_platform.ingest.job", "--mode", "continuous")
+
+
+def await_running(settings: Settings, stream: str = INGEST) -> None:
+    """Wait until a stream's heartbeat says that it runs.
+
+    Raises:
+        RetailError: it failed, or did not start in time; the end of its log is in the message.
+    """
+    say(f"starting the {stream} stream …")
     deadline = time.monotonic() + _START_SECONDS
-    while (beat := read_heartbeat(settings)) is None or beat.state != "running":
+    while (beat := read_heartbeat(settings, stream)) is None or beat.state != "running":
         if time.monotonic() > deadline or (beat is not None and beat.state == "failed"):
-            log = (settings.logs_dir / "ingest.log").read_text(encoding="utf-8", errors="replace")
-            raise RetailError(f"the ingest did not start: {log[-1000:]}")
+            log = (settings.logs_dir / f"{stream}.log").read_text(encoding="utf-8", errors="replace")
+            raise RetailError(f"the {stream} stream did not start: {log[-1000:]}")
         time.sleep(0.2)
 
 

@@ -28,14 +28,15 @@ Limit = Annotated[int, typer.Option(min=0, help="End after so many; 0: never.")]
 
 
 @reactions.command()
-def run() -> None:
-    """Run the reactions here, until Ctrl-C; several at once share the work. Under Dagster their supervisor does this."""
+def run(application: Annotated[str, typer.Argument(help="reactions or metrics.")] = "reactions") -> None:
+    """Run an application here, until Ctrl-C; several at once share its work. Under Dagster its supervisor does this."""
+    from retail_platform.reactions.applications import application_named
     from retail_platform.reactions.wiring.job import Job
 
     def say(line: str) -> None:
         err.print(line)
 
-    Job(get_settings(), say).run()
+    Job(get_settings(), application_named(application), say).run()
 
 
 @watch.command()

@@ -37,6 +37,7 @@ from retail_platform.defs.supervisor import stream_runs
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
 from retail_platform.partitions import date_range
+from retail_platform.reactions.applications import APPLICATIONS
 from retail_platform.settings import Settings
 from retail_platform.supervision import End, GiveUp, StreamRun, decide
 
@@ -340,7 +341,7 @@ def _stream(context: dg.SensorEvaluationContext, settings: Settings) -> Iterator
     switched_on = {InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE}
     known = context.instance.all_instigator_state(instigator_statuses=switched_on)
     sensors = {entry.instigator_name for entry in known}
-    for one in (stream.supervised(settings), reactions.supervised()):
+    for one in (stream.supervised(settings), *map(reactions.supervised, APPLICATIONS)):
         beat = read_heartbeat(settings, one.stream)
         runs = stream_runs(context.instance, one.job, now)
         age = now - beat.at if beat else None

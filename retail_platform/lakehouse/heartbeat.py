@@ -10,8 +10,8 @@ from pathlib import Path
 
 from retail_platform.settings import Settings
 
-#: The streams: Spark's, into the lake, and that of the reactions.
-INGEST, REACTIONS = "ingest", "reactions"
+#: The stream into the lake; those of the reactions are named in ``reactions/applications.py``.
+INGEST = "ingest"
 
 #: A stream that has not written its heartbeat for this long is stuck (a batch on a laptop takes seconds).
 STALE_AFTER_SECONDS = 120.0

@@ -15,25 +15,26 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from retail_platform import kafka
 from retail_platform.contracts import TopicContract
+from retail_platform.reactions.applications import REACTIONS, ReactionApplication
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
 
 _SECONDS = 90.0
 
 
-def start(settings: Settings) -> subprocess.Popen[bytes]:
-    """The application, under these settings."""
+def start(settings: Settings, application: ReactionApplication = REACTIONS) -> subprocess.Popen[bytes]:
+    """An application, under these settings."""
     env = child_environment(settings) | {
         "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
         "REACTIONS_GROUP": settings.reactions_group,
     }
-    command = [sys.executable, "-m", "retail_platform.reactions.wiring.job"]
+    command = [sys.executable, "-m", "retail_platform.reactions.wiring.job", application.name]
     return subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
-def running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """The application, until the end of the block; it ends well when it is asked to."""
-    process = start(settings)
+def running(settings: Settings, application: ReactionApplication = REACTIONS) -> Iterator[subprocess.Popen[bytes]]:
+    """An application, until the end of the block; it ends well when it is asked to."""
+    process = start(settings, application)
     try:
         yield process
         process.terminate()

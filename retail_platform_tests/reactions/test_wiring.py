@@ -14,6 +14,7 @@ from retail_platform.contracts import FRAUD_ALERTS, INVENTORY, LIVE_METRICS, STO
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
 from retail_platform.kafka import ensure_topics
+from retail_platform.reactions.applications import METRICS
 from retail_platform.reactions.events import transaction
 from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.state import State
@@ -115,7 +116,7 @@ def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event
         "movement": "count",
         "quantity": 50,
     }
-    with running(reactions_settings) as process:
+    with running(reactions_settings) as process, running(reactions_settings, METRICS):
         deliver(reactions_settings, [message(event, event["transaction_id"]) for event in (*sold, *sold)])
         deliver(reactions_settings, [message(counted, f"{store}:P1", INVENTORY.topic)])
 

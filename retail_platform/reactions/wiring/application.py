@@ -10,6 +10,7 @@ from quixstreams.models import Topic, TopicConfig
 
 from retail_platform import kafka
 from retail_platform.contracts import TRANSACTIONS, TopicContract
+from retail_platform.reactions.applications import ReactionApplication
 from retail_platform.settings import Settings
 
 # A result is readable when its transaction is committed: this is the floor of the latency, and each commit costs.
@@ -23,15 +24,17 @@ _TRANSACTION_MS = 10_000
 _AS_THE_BROKER_SAYS = -1
 
 
-def application(settings: Settings, on_message_processed: Callable[[str, int, int], None] | None = None) -> Application:
-    """An application of the group REACTIONS_GROUP, exactly once; run several of them and they share the partitions."""
+def application(
+    settings: Settings, which: ReactionApplication, on_message_processed: Callable[[str, int, int], None] | None = None
+) -> Application:
+    """One process of an application, exactly once; run several and they share the partitions."""
     return Application(
         broker_address=ConnectionConfig.from_librdkafka_dict(kafka.librdkafka_options(settings)),
-        consumer_group=settings.reactions_group,
+        consumer_group=f"{settings.reactions_group}-{which.name}",
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
         commit_interval=_COMMIT_SECONDS,
-        state_dir=settings.reactions_dir,
+        state_dir=settings.reactions_dir / which.name,
         consumer_extra_config={"fetch.wait.max.ms": 20, **_QUICK_TAKEOVER},
         producer_extra_config={"linger.ms": 2, "transaction.timeout.ms": _TRANSACTION_MS},
         consumer_poll_timeout=0.02,

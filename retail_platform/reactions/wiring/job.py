@@ -1,4 +1,4 @@
-"""The reactions' process: ``python -m retail_platform.reactions.wiring.job``, until SIGINT or SIGTERM.
+"""The process of an application: ``python -m retail_platform.reactions.wiring.job NAME``, until SIGINT or SIGTERM.
 
 When Dagster started it, it reports through Dagster Pipes. Killed at any moment it loses nothing: what it had not
 committed, it does again when it is started. Exit codes: 0 stopped, 1 failed, 2 wrong settings.
@@ -18,7 +18,8 @@ from quixstreams import Application
 
 from retail_platform import kafka
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.heartbeat import REACTIONS, Heartbeat, QueryProgress, write_heartbeat
+from retail_platform.lakehouse.heartbeat import Heartbeat, QueryProgress, write_heartbeat
+from retail_platform.reactions.applications import ReactionApplication, application_named
 from retail_platform.reactions.metrics.rates import read_rates
 from retail_platform.reactions.wiring.application import application
 from retail_platform.reactions.wiring.topology import wire
@@ -35,6 +36,7 @@ class Job:
     """One run of the application."""
 
     settings: Settings
+    which: ReactionApplication
     report: Report
     parent: int = field(default_factory=os.getppid)
     started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
@@ -50,16 +52,16 @@ class Job:
         self._beat("starting")
         try:
             kafka.ensure_topics(self.settings)
-            app = application(self.settings, self._count)
+            app = application(self.settings, self.which, self._count)
             with FX_RATES.open(encoding="utf-8") as lines:
-                wire(app, self.settings, read_rates(lines))
+                wire(app, self.which, self.settings, read_rates(lines))
             with self._heart(app):
                 app.run()
         except Exception as error:
             self._beat("failed", _first_line(error))
             if isinstance(error, RetailError):
                 raise
-            raise RetailError(f"the reactions ended: {_first_line(error)}") from error
+            raise RetailError(f"{self.which.name} ended: {_first_line(error)}") from error
         self._beat("stopped")
 
     def _count(self, _topic: str, _partition: int, _offset: int) -> None:
@@ -90,11 +92,10 @@ class Job:
             heart.join()
 
     def _beat(self, state: str, error: str | None = None) -> None:
-        progress = (QueryProgress(REACTIONS, rows=self._rows),)
+        progress = (QueryProgress(self.which.name, rows=self._rows),)
         now = dt.datetime.now(dt.UTC)
-        write_heartbeat(
-            self.settings, Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error), REACTIONS
-        )
+        beat = Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error)
+        write_heartbeat(self.settings, beat, self.which.name)
 
 
 def _first_line(error: Exception) -> str:
@@ -105,7 +106,7 @@ def main() -> int:
     """Run the application; what went wrong is one line on standard error."""
     try:
         with reporting() as report:
-            Job(get_settings(), report).run()
+            Job(get_settings(), application_named(" ".join(sys.argv[1:])), report).run()
     except RetailError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

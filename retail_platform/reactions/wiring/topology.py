@@ -17,6 +17,7 @@ from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
 from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
 from retail_platform.contracts.transactions import TRANSACTIONS
+from retail_platform.reactions.applications import METRICS, ReactionApplication
 from retail_platform.reactions.events import Transaction, movement, transaction
 from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.state import unpacked as unpacked_card
@@ -28,19 +29,23 @@ from retail_platform.settings import Settings
 
 #: A JSON object on its way.
 Json = dict[str, Any]
+Store = State[str, Any]
 
-# How long a transaction's ids are remembered, in event time: a copy that comes later would be counted again.
-_DUPLICATES_FOR = dt.timedelta(days=8)
+# Live metrics are of this time past; what comes later is for the marts. Their state is kept a little longer, so that no cell
+# begins again at nothing, and no copy of an event counts a second time.
+_LIVE_FOR = dt.timedelta(days=31)
+_KEPT_FOR = _LIVE_FOR + dt.timedelta(days=4)
 
 
-def wire(app: Application, settings: Settings, rates: Rates) -> None:
-    """Connect every branch; ``app.run()`` then runs them."""
+def wire(app: Application, which: ReactionApplication, settings: Settings, rates: Rates) -> None:
+    """Connect the branches of an application; ``app.run()`` then runs them."""
     sales = _valid(app, TRANSACTIONS.named(settings.kafka_topic), settings)
-    movements = _valid(app, INVENTORY, settings)
     money = _Money(rates, ZoneInfo(settings.business_timezone))
-    _fraud(app, sales, money)
-    _metrics(app, sales, money)
-    _stock(app, sales, movements, settings)
+    if which is METRICS:
+        _metrics(app, sales, money)
+    else:
+        _fraud(app, sales, money)
+        _stock(app, sales, _valid(app, INVENTORY, settings), settings)
 
 
 class _Money:
@@ -73,7 +78,7 @@ def _by(rows: StreamingDataFrame, name: str, key: Callable[[Json], str]) -> Stre
 def _fraud(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
     """By card: its purchases in, alerts out."""
 
-    def on_card(event: Json, state: State) -> list[Json]:
+    def on_card(event: Json, state: Store) -> list[Json]:
         purchase = transaction(event)
         rate = money.rate(purchase)
         before = unpacked_card(state.get("card"))
@@ -82,7 +87,7 @@ def _fraud(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
             state.set("card", after.packed())
         return [alert.message() for alert in alerts]
 
-    by_card = _by(sales.filter(_card), "card", lambda event: cast("str", _card(event)))
+    by_card = _by(sales.filter(lambda event: bool(_card(event))), "card", lambda event: cast("str", _card(event)))
     alerts = by_card.apply(on_card, stateful=True, expand=True)
     alerts.to_topic(sink(app, FRAUD_ALERTS), key=lambda alert: alert["card_token"])
 
@@ -94,20 +99,22 @@ def _card(event: Json) -> str | None:
 def _metrics(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
     """By transaction, so that each event counts once; then by cell: contributions in, the cell's new value out."""
 
-    def first_time(event: Json, state: State) -> list[Json]:
+    def first_time(event: Json, _key: object, timestamp: int, _headers: object, state: Store) -> list[Json]:
         found = transaction(event)
+        if dt.datetime.fromtimestamp(timestamp / 1000, dt.UTC) - found.event_time > _LIVE_FOR:
+            return []
         before = duplicates.unpacked(state.get(found.transaction_id))
         after, new = duplicates.step(before, found)
         if after is not before:
-            state.set(found.transaction_id, after.packed(), ttl=_DUPLICATES_FOR)
+            state.set(found.transaction_id, after.packed(), ttl=_KEPT_FOR)
         return [added.packed() for one in new for added in cells.contributions(one, money.rate(one), money.timezone)]
 
-    def on_cell(packed: Json, state: State) -> list[Json]:
+    def on_cell(packed: Json, state: Store) -> list[Json]:
         after, metrics = cells.step(cells.unpacked(state.get("cell")), cells.unpacked_contribution(packed))
-        state.set("cell", after.packed())
+        state.set("cell", after.packed(), ttl=_KEPT_FOR)
         return [metric.message() for metric in metrics]
 
-    added = sales.apply(first_time, stateful=True, expand=True)
+    added = sales.apply(first_time, stateful=True, expand=True, metadata=True)
     by_cell = _by(added, "cell", lambda packed: cells.unpacked_contribution(packed).cell.key)
     metrics = by_cell.apply(on_cell, stateful=True, expand=True)
     metrics.to_topic(sink(app, LIVE_METRICS), key=lambda metric: metric["metric_key"])
@@ -118,7 +125,7 @@ def _stock(app: Application, sales: StreamingDataFrame, movements: StreamingData
     policy = replace(reorder.DEFAULT, timezone=settings.business_timezone)
     limit = replace(daily_limit.DEFAULT, timezone=settings.business_timezone)
 
-    def on_stock(packed: Json, state: State) -> list[Json]:
+    def on_stock(packed: Json, state: Store) -> list[Json]:
         before = levels.unpacked(state.get("level"))
         after, found = levels.step(before, levels.unpacked_event(packed))
         if after is not before:
@@ -131,7 +138,7 @@ def _stock(app: Application, sales: StreamingDataFrame, movements: StreamingData
             state.set("reorder", needs.packed())
         return [{"level": level.message()} for level in found] + [{"request": request} for request in requests]
 
-    def on_store(row: Json, state: State) -> list[Json]:
+    def on_store(row: Json, state: Store) -> list[Json]:
         before = daily_limit.unpacked(state.get("limit"))
         after, found = daily_limit.step(before, reorder.unpacked_request(row), limit)
         if after is not before:

@@ -1,0 +1,42 @@
+"""The applications that carry the reactions: each a process, or several that share its work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retail_platform.contracts.model import TopicContract
+from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
+from retail_platform.errors import RetailError
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionApplication:
+    """One application: its name is that of its stream, its consumer group and its state; ``writes``: its topics."""
+
+    name: str
+    does: str
+    writes: tuple[TopicContract, ...]
+
+
+REACTIONS = ReactionApplication(
+    "reactions",
+    "fraud alerts, stock levels and reorder requests within a second of an event",
+    (FRAUD_ALERTS, STOCK_LEVELS, REORDER_REQUESTS),
+)
+
+#: Apart, because each sale touches some fifteen of its cells: an alert must not wait behind them.
+METRICS = ReactionApplication("metrics", "live metrics of sales, cell by cell", (LIVE_METRICS,))
+
+APPLICATIONS = (REACTIONS, METRICS)
+
+
+def application_named(name: str) -> ReactionApplication:
+    """The application of that name.
+
+    Raises:
+        RetailError: there is none.
+    """
+    for one in APPLICATIONS:
+        if one.name == name:
+            return one
+    raise RetailError(f"there is no application {name}; there are {', '.join(one.name for one in APPLICATIONS)}")
