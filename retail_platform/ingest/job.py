@@ -7,19 +7,15 @@ Dagster started it, it reports through Dagster Pipes. Exit codes: 0 drained or s
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime as dt
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
-
-from dagster_pipes import PipesDefaultMessageWriter, open_dagster_pipes
 
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
@@ -29,6 +25,7 @@ from retail_platform.ingest.work import serve
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
 from retail_platform.lakehouse.lease import LakeInUse, lake_lease
+from retail_platform.reporting import Report, reporting
 from retail_platform.settings import Settings, get_settings
 
 _TICK_SECONDS = 0.2
@@ -37,8 +34,6 @@ _REPORT_SECONDS = 10.0
 _LEASE_WAIT_SECONDS = 30.0
 _STOP_SECONDS = 90.0
 _REPORT_LENGTH = 300
-
-Report = Callable[[str], None]
 
 
 @dataclass
@@ -175,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mode", choices=("available_now", "continuous"), default="available_now")
     mode = parser.parse_args(arguments).mode
     try:
-        with _reporting() as report:
+        with reporting() as report:
             settings = get_settings()
             if settings.spark_master.startswith("local"):
                 os.nice(settings.ingest_nice)
@@ -186,20 +181,6 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     return 0
-
-
-@contextlib.contextmanager
-def _reporting() -> Iterator[Report]:
-    """Where the job says how it goes: to Dagster when it started the job, else to standard error."""
-    if os.environ.get("DAGSTER_PIPES_CONTEXT") is None:
-        yield _say
-        return
-    with open_dagster_pipes(message_writer=PipesDefaultMessageWriter()) as context:
-        yield context.log.info
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":
