@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import Result
+from benchmarks.soak import MOST_GROWTH
 from retail_platform.settings import PROJECT_ROOT
 
 DOCUMENT = PROJECT_ROOT / "docs" / "benchmarks.md"
@@ -155,6 +156,41 @@ GOALS: tuple[Goal, ...] = (
         lambda f: f"{f['peak_gib']:.2f} GiB ({_parts(f)})",
         lambda f: bool(f["peak_gib"] < 4),  # noqa: PLR2004
         _SUM,
+    ),
+    Goal(
+        "hostile",
+        "malformed, hostile and huge records: in quarantine with a reason, none lost, no batch failed",
+        "every one",
+        lambda f: f"{f['quarantined']:,} of {f['records']:,} ({f['megabytes']:,} MB, {f['rate']:,}/s)",
+        lambda f: bool(f["quarantined"] == f["records"]),
+        "seeded; through the broker and the whole job, cold, in its usual heap",
+    ),
+    Goal(
+        "hostile",
+        "peak memory of the job meanwhile",
+        "under 3 GiB",
+        lambda f: f"{f['peak_gib']:.2f} GiB ({_parts(f)})",
+        lambda f: bool(f["peak_gib"] < 3),  # noqa: PLR2004
+        _SUM,
+    ),
+    Goal(
+        "burst",
+        "a burst over a steady load: until the lag is what it was before",
+        "under 2 min, none lost",
+        lambda f: (
+            f"{f['seconds_to_normal']:.0f} s ({f['rate_before']:,}/s, then {f['rate_of_burst']:,}/s; lag "
+            f"{f['normal_lag']:,}, at most {f['most_lag']:,}; {f['lost']} lost)"
+        ),
+        lambda f: bool(f["seconds_to_normal"] < 120 and not f["lost"]),  # noqa: PLR2004
+        "broker, sender and ingest share the machine; normal: the 95th percentile of the minute before",
+    ),
+    Goal(
+        "soak",
+        "24 simulated hours: the last six ÷ the second six",
+        ", ".join(f"{name.replace('_', ' ')} at most {most}" for name, most in MOST_GROWTH.items()),
+        lambda f: ", ".join(f"{name.replace('_', ' ')} {ratio}" for name, ratio in f["growth"].items()),
+        lambda f: bool(f["within_bounds"] and not f["lost"]),
+        "the largest of six hours; OPTIMIZE and VACUUM every six hours, by the running stream",
     ),
 )
 

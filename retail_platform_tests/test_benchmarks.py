@@ -8,18 +8,22 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
-from benchmarks import drain, growth, load, report, results, single_process
+from benchmarks import drain, growth, hostile, load, report, results, single_process, soak
 from benchmarks.figures import median_ratio, per_million, percentiles
 from benchmarks.homes import lake_beside
 from benchmarks.machine import machine, versions
 from benchmarks.processes import Tree, ended, stat
 from benchmarks.streams import Pass
+from retail_platform.contracts import TOPICS
+from retail_platform.contracts.judge import judge
 from retail_platform.producer.message import Message
 from retail_platform.settings import Settings
 from retail_platform_tests.producer.contract_validator import problems
@@ -89,6 +93,43 @@ def test_the_load_has_the_size_the_lines_and_the_poison_it_says():
     assert 380 < load.mean_bytes() < 450
     assert sum(lines) / len(lines) == pytest.approx(load.LINES_PER_EVENT, abs=0.05)
     assert (len(messages) - len(lines)) / len(messages) == pytest.approx(load.POISON, abs=0.005)
+
+
+def test_a_soaks_growth_is_the_last_quarter_of_the_day_over_the_second() -> None:
+    assert soak.figures(steady_day())["within_bounds"]
+    leaking = [replace(hour, job_mib=1000 + 20 * number) for number, hour in enumerate(steady_day())]
+    found = soak.figures(leaking)
+    assert found["growth"]["job_mib"] == round((1000 + 20 * 23) / (1000 + 20 * 11), 2)
+    assert not found["within_bounds"]
+    assert (found["lake_files_per_1000_batches"], found["log_files_per_1000_batches"]) == (2000, 3000)
+
+
+def test_a_simulated_day_has_the_mean_load_and_is_busiest_in_the_afternoon() -> None:
+    day = [soak.profile(hour) for hour in range(soak.HOURS)]
+    assert sum(day) / soak.HOURS == pytest.approx(1)
+    assert (max(day), min(day)) == (pytest.approx(1.8), pytest.approx(0.2))
+    assert day.index(max(day)) == 16
+
+
+def steady_day() -> list[soak.Hour]:
+    return [soak.Hour(1000, 300, 90, 5.0, 200 * n, 10.0, 300 * n, 1, 100 * n, 0.5) for n in range(soak.HOURS)]
+
+
+def test_no_record_of_the_hostile_load_is_valid_and_each_kind_is_among_them():
+    contracts = {contract.topic: contract for contract in TOPICS}
+    kinds, size = Counter[str](), 0
+    for message in itertools.islice(hostile.messages(), 20_000):
+        judgement = judge(contracts[message.topic], message.value, NOON, "UTC", dt.date(2010, 12, 1))
+        assert judgement.reasons, (message.label, (message.value or b"")[:300])
+        kinds[message.label] += 1
+        size += len(message.value or b"")
+    assert len(kinds) > 20
+    assert size / 20_000 < 2_000, "a million of them fit a laptop's disk"
+
+
+def test_the_hostile_load_is_decided_by_its_seed():
+    first, again = (list(itertools.islice(hostile.messages(7), 500)) for _ in range(2))
+    assert first == again
 
 
 # --- Processes --------------------------------------------------------------------------------------------------------
@@ -178,6 +219,16 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
         "startup": STARTUP,
         "daily": {"first_day_seconds": 31.0, "day_seconds": [20.0, 22.0], "range_seconds": 50.0},
         "memory": {"peak_gib": 3.5, "parts_gib": {"Spark": 2.0}},
+        "hostile": {"records": 9, "quarantined": 8, "megabytes": 1, "rate": 3, "peak_gib": 2.0, "parts_gib": {}},
+        "burst": {
+            "seconds_to_normal": 30.0,
+            "rate_before": 500,
+            "rate_of_burst": 5000,
+            "normal_lag": 700,
+            "most_lag": 9000,
+            "lost": 0,
+        },
+        "soak": {"lost": 0, **soak.figures(steady_day())},
     }
     assert set(measured) == {goal.benchmark for goal in report.GOALS}
     document = report.text({name: result(figures) for name, figures in measured.items()})
@@ -185,6 +236,7 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
     assert "| 0.75 (750 ÷ 1,000 events/s) | **missed** |" in document
     assert "| p50 1.20 s, p95 2.50 s, p99 3.50 s | met |" in document
     assert "| 22 s (31 s the first ever) | met |" in document
+    assert "| 8 of 9 (1 MB, 3/s) | **missed** |" in document
 
 
 def test_the_report_warns_of_figures_from_a_busy_machine():
