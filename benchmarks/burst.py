@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import load
 from benchmarks.homes import broker
-from benchmarks.ingest import Job, held, ingest, refuse_loss
+from benchmarks.ingest import Job, held, ingest, lag, refuse_loss
 from benchmarks.progress import counted, say
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
@@ -32,9 +32,9 @@ def measure(
 ) -> dict[str, Any]:
     """Send ``rate`` events a second to a continuous ingest, ``factor`` times as many for ``seconds``, then ``rate`` again.
 
-    Lag is the number of records that the slowest query has yet to take; what is normal is its 95th percentile in the
-    minute before the burst. Figures: normal_lag, most_lag, seconds_to_normal (from the burst's end until the lag stayed
-    normal), the rates that were reached, how much the job took at most, how many records there were and are.
+    Lag is the number of records that the slowest query has yet to bring into the lake; what is normal is its 95th
+    percentile in the minute before the burst. Figures: normal_lag, most_lag, seconds_to_normal (from the burst's end until
+    the lag stayed normal), the rates that were reached, the job's peak_gib, records, and how many of them were lost.
 
     Raises:
         RetailError: a record was lost, or the lag was not normal again within half an hour.
@@ -48,7 +48,7 @@ def measure(
         usual = statistics.quantiles(normal.lags, n=100, method="inclusive")[_PERCENT_95 - 1]
         with counted(f"{rate * factor:,.0f}/s: seconds", int(seconds)) as told:
             high = watch.during(_sent(pool, settings, rate * factor, seconds), told)
-        back, most = _await_normal(pool, settings, watch, rate, usual)
+        back, most = _await_normal(pool, settings, rate, usual)
         job.await_drained(_MOST_SECONDS)
         refuse_loss(settings)
         records = held(settings)
@@ -90,7 +90,7 @@ class _Watch:
         """Look at the lag once a second until all is sent."""
         phase, began = _Phase(), time.monotonic()
         while not sending.done():
-            phase.lags.append(self.job.beat().lag)
+            phase.lags.append(lag(self.job.settings))
             if told is not None:
                 told(int(time.monotonic() - began))
             time.sleep(_LOOK_SECONDS)
@@ -98,16 +98,14 @@ class _Watch:
         return phase
 
 
-def _await_normal(
-    pool: ProcessPoolExecutor, settings: Settings, watch: _Watch, rate: float, usual: float
-) -> tuple[float, int]:
+def _await_normal(pool: ProcessPoolExecutor, settings: Settings, rate: float, usual: float) -> tuple[float, int]:
     """Seconds until the lag is at most ``usual``, and stays so for five looks; and the most it was meanwhile."""
     ended, quiet, lags = time.monotonic(), 0, [0]
     normal_since = ended
     while quiet < _CAUGHT_UP_LOOKS:
         sending = _sent(pool, settings, rate, _AFTER_SECONDS)
         while not sending.done() and quiet < _CAUGHT_UP_LOOKS:
-            lags.append(watch.job.beat().lag)
+            lags.append(lag(settings))
             quiet = quiet + 1 if lags[-1] <= usual else 0
             normal_since = normal_since if quiet else time.monotonic()
             time.sleep(_LOOK_SECONDS)
