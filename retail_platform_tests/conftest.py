@@ -25,8 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # A suite's JVMs die young: the second compiler would cost more than it ever gives back.
-# With the first alone the JVM keeps 48 MB for compiled code, which Spark fills: it would go on interpreting.
-SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 
 
 @pytest.fixture(scope="session")
