@@ -96,11 +96,9 @@ def judge(
 
 
 def _document(text: str) -> dict[str, Any] | None:
-    """The one JSON object that ``text`` is; ``None`` when it is anything else."""
+    """The one JSON object that ``text`` is; ``None`` when it is anything else. Of a key that stands twice the last counts."""
     try:
-        found = json.loads(
-            text, parse_int=_Number, parse_float=_Number, parse_constant=_refuse, object_pairs_hook=_unique
-        )
+        found = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_refuse)
         # An escape of half a character passes the parser, and could be written nowhere.
         if "\\u" in text:
             json.dumps(found, ensure_ascii=False).encode("utf-8")
@@ -111,13 +109,6 @@ def _document(text: str) -> dict[str, Any] | None:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
 
 
 def _shape_reasons(contract: TopicContract, document: dict[str, Any]) -> Iterator[str]:

@@ -39,6 +39,9 @@ def spark_config(settings: Settings) -> dict[str, str]:
         # Isolated sessions have a class loader each, and Spark keeps its generated classes by class loader: every query
         # would compile, and warm up, what another has already.
         "spark.sql.artifact.isolation.enabled": "false",
+        # It loses the parsed event between two of the fast path's stages (Spark 4.2: INTERNAL_ERROR_ATTRIBUTE_NOT_FOUND), and
+        # has little to prune in flat tables.
+        "spark.sql.optimizer.nestedSchemaPruning.enabled": "false",
         "spark.databricks.delta.snapshotPartitions": str(STATE_PARTITIONS),
         "spark.scheduler.mode": "FAIR",
         "spark.ui.enabled": "false",

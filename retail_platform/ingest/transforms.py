@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from retail_platform.contracts import SALES_BY_MINUTE
 from retail_platform.contracts.model import Instant, Table, TopicContract
-from retail_platform.ingest.validation import parsed, typed, verdict, with_clean
+from retail_platform.ingest.validation import parsed, typed, unwrapped, verdict, with_clean
 
 _ADDRESS = ("topic", "partition", "offset", "append_time")
 _RAW = ("key", "value", "headers")
@@ -166,7 +166,7 @@ def sales_by_minute(lines: DataFrame) -> DataFrame:
 
 def _parsed(rows: DataFrame, contract: TopicContract, calendar: BusinessCalendar) -> DataFrame:
     seen = calendar.columns(rows).withColumn("parsed", F.explode(parsed(contract, F.col("value"))))
-    return seen.withColumn("e", F.get("parsed.e", F.lit(0)))
+    return unwrapped(seen, contract)
 
 
 def _event(contract: TopicContract, calendar: BusinessCalendar, valid: Column) -> list[Column]:

@@ -42,6 +42,7 @@ from retail_platform.contracts.model import (
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 _CONDITIONS_A_STAGE = 10
 _BETWEEN, _NULL = "\u0001", "\u0002"
+_MARK = "~e"
 #: Matches nothing.
 _NEVER = "(?!)"
 _OPENING_BRACKETS = "(91, 123)"
@@ -56,20 +57,28 @@ _PARSE_OPTIONS = {
 
 
 def parsed(contract: TopicContract, value: Column) -> Column:
-    """``array<struct<e, _corrupt>>`` of one element: the parsed value, to be exploded.
+    """``array<struct<~e, _corrupt>>`` of one element: the parsed value, to be exploded.
 
-    The array is an optimiser barrier: without it a filter on a derived column makes Spark evaluate ``from_json`` once
-    per column used. The value is parsed inside ``{"e":[…]}`` because Spark's parser ignores what follows the first
-    complete value; in there, trailing text makes the record corrupt or the array longer than one.
+    The outer array is an optimiser barrier: without it a filter on a derived column makes Spark evaluate ``from_json`` once
+    per column used. Spark's parser ignores what follows the first complete value, so the value is parsed as the first of
+    the two elements of ``~e``, and the second is a mark. A value that has no ``~e`` in it can neither close that array and
+    bring the mark itself, nor begin another: when the mark comes second, the value was one JSON value and nothing more.
     """
-    text = F.concat(F.lit('{"e":['), value.cast("string"), F.lit("]}"))
-    return F.array(F.from_json(text, f"e array<{_string_schema(contract)}>, _corrupt string", _PARSE_OPTIONS))
+    mark = f'{{"{contract.event_id}":"{_MARK}"}}'
+    text = F.concat(F.lit(f'{{"{_MARK}":['), value.cast("string"), F.lit(f",{mark}]}}"))
+    return F.array(F.from_json(text, f"`{_MARK}` array<{_string_schema(contract)}>, _corrupt string", _PARSE_OPTIONS))
+
+
+def unwrapped(rows: DataFrame, contract: TopicContract) -> DataFrame:
+    """``rows`` with ``e`` and ``mark``: the two elements of ``parsed``; ``e`` is the value only where ``clean`` says so."""
+    both = F.col(f"parsed.`{_MARK}`")
+    return rows.withColumns({"e": F.get(both, F.lit(0)), "mark": F.get(both, F.lit(1))[contract.event_id]})
 
 
 def with_clean(rows: DataFrame, contract: TopicContract) -> DataFrame:
     """``rows`` and the fast path's answer as ``clean``: true or false, never null.
 
-    Needs the columns ``value``, ``append_time``, ``parsed``, ``e``, ``business_timezone`` and ``start_date``.
+    Needs the columns ``value``, ``append_time``, ``parsed``, ``e``, ``mark``, ``business_timezone`` and ``start_date``.
     """
     conditions = list(_header_conditions(contract))
     stages = [
@@ -99,7 +108,12 @@ def _header_conditions(contract: TopicContract) -> Iterator[str]:
     yield "value is not null"
     yield f"length(value) <= {contract.max_bytes}"
     yield "parsed._corrupt is null"
-    yield "size(parsed.e) = 1"
+    yield f"size(parsed.`{_MARK}`) = 2"
+    yield f"mark = '{_MARK}'"
+    yield f"not contains(cast(value as string), '{_MARK}')"
+    # The first could spell the mark; the others may be half a character, which could be written nowhere.
+    for escape in ("u00", "ud", "uD"):
+        yield f"not contains(cast(value as string), '\\\\{escape}')"
     yield "endswith(rtrim(cast(value as string)), '}')"
     yield "is_valid_utf8(cast(value as string))"
     for leaf in contract.header_leaves:
@@ -132,13 +146,12 @@ def _plain_lines(contract: TopicContract) -> Iterator[str]:
     """SQL: every line is of the plainest kind, seen by one regular expression a field over all lines at once.
 
     The fields of the lines are joined by U+0001, nulls as U+0002; JSON can only say these as an escape, and a value that
-    has such an escape is not plain.
+    has such an escape is not clean.
     """
     assert contract.lines is not None  # noqa: S101
     patterns = {leaf.column: _plain(leaf) for leaf in _relative(contract)}
     for rule in (rule for rule in contract.rules if rule.per_line):
         patterns.update(rule.surely_kept or dict.fromkeys(patterns, _NEVER))
-    yield "not contains(cast(value as string), '\\\\u000')"
     for leaf in _relative(contract):
         one = patterns[leaf.column]
         joined = f"array_join(e.{contract.lines.name}.{leaf.field.name}, '{_BETWEEN}', '{_NULL}')"

@@ -70,16 +70,23 @@ def test_a_clock_may_be_five_minutes_ahead_and_no_more() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        _with()[:-1] + b', "currency": "EUR"}',
+        _with() + b"]}",
+        _with() + b'],"x":[' + _with(),
         _with(store_id="\ud800"),
         b"\xef\xbb\xbf" + _with(),
         _with()[:-1] + b', "x": NaN}',
         b'{"x":' * 100_000,
     ],
-    ids=["key twice", "half a character", "byte order mark", "not a number", "too deep"],
+    ids=["closed twice", "two in a trench coat", "half a character", "byte order mark", "not a number", "too deep"],
 )
 def test_what_is_no_json_object_in_the_strict_sense_is_malformed(value: bytes) -> None:
     assert _judged(value).reasons == ("malformed_json",)
+
+
+def test_of_a_key_that_stands_twice_the_last_counts() -> None:
+    event = _judged(_with()[:-1] + b', "currency": "EUR"}').event
+    assert event is not None
+    assert event["currency"] == "EUR"
 
 
 @pytest.mark.parametrize(

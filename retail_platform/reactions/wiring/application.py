@@ -37,7 +37,7 @@ def application(
         state_dir=settings.reactions_dir / which.name,
         consumer_extra_config={"fetch.wait.max.ms": 20, **_QUICK_TAKEOVER},
         producer_extra_config={"linger.ms": 2, "transaction.timeout.ms": _TRANSACTION_MS},
-        consumer_poll_timeout=0.02,
+        consumer_poll_timeout=0.05,
         on_message_processed=on_message_processed,
         loglevel="WARNING",
     )
