@@ -20,7 +20,7 @@ from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.state import State
 from retail_platform.reactions.metrics.rates import Rates, read_rates
 from retail_platform.settings import FX_RATES, Settings
-from retail_platform_tests.ingest.running import deliver, message, sale
+from retail_platform_tests.ingest.running import deliver, empty_topics, message, sale
 from retail_platform_tests.reactions.running import running, said, start, until
 
 LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)
@@ -28,8 +28,9 @@ LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)
 
 @pytest.fixture
 def reactions_settings(broker: Settings, tmp_path: Path) -> Settings:
-    """Settings that reach the suite's broker, with a group and a state that nobody had before."""
+    """Settings that reach the suite's broker, whose topics are empty, with a group and a state that nobody had before."""
     ensure_topics(broker)
+    empty_topics(broker)
     return broker.model_copy(
         update={"retail_home": tmp_path / "home", "reactions_group": f"test-{uuid.uuid4().hex[:8]}"}
     )
