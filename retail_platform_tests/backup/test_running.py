@@ -108,6 +108,7 @@ class Till:
                 yield message(event, key=event["event_id"])
 
 
+@pytest.mark.soak
 def test_a_backup_under_load_goes_on_elsewhere_with_nothing_lost_and_nothing_twice(
     first: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

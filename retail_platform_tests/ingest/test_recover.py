@@ -61,7 +61,7 @@ def truncated(where: Path, _backup: Path) -> None:
 
 @pytest.mark.parametrize(
     "damages",
-    [(truncated, removed), (put_back_from_earlier,) * 2],
+    [(truncated, removed), pytest.param((put_back_from_earlier,) * 2, marks=pytest.mark.soak)],
     ids=["truncated and removed", "put back from earlier"],
 )
 def test_after_a_recovery_nothing_is_lost_and_no_twin_gets_through_that_straddles_the_loss(
@@ -123,7 +123,7 @@ def test_a_lost_checkpoint_that_is_found_again_after_the_recovery_is_refused(
     [
         pytest.param(((LINES, True), (BRONZE_EVENTS, True)), marks=pytest.mark.soak),
         ((LINES, True), (BRONZE_EVENTS, False)),
-        ((LINES, False), (QUARANTINE_EVENTS, True)),
+        pytest.param(((LINES, False), (QUARANTINE_EVENTS, True)), marks=pytest.mark.soak),
     ],
     ids=["silver and bronze in", "silver in, bronze not", "quarantine in, silver not"],
 )
@@ -185,7 +185,11 @@ def test_what_is_left_of_a_batch_is_taken_from_where_it_is_and_only_what_is_nowh
     assert (way.from_bronze, way.from_kafka, way.lost, way.start) == expected
 
 
-@pytest.mark.parametrize("ahead", [BRONZE_EVENTS, LINES], ids=lambda table: f"{table.path} ahead")
+@pytest.mark.parametrize(
+    "ahead",
+    [BRONZE_EVENTS, pytest.param(LINES, marks=pytest.mark.soak)],
+    ids=["bronze ahead", "silver ahead"],
+)
 def test_records_that_left_kafka_unread_stop_the_stream_until_their_loss_is_accepted(
     spark: SparkSession, lake_settings: Settings, ahead: Table
 ) -> None:
