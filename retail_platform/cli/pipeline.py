@@ -88,7 +88,7 @@ def demo() -> None:
     from retail_platform.embedded.broker import EmbeddedBroker
     from retail_platform.kafka import ensure_topics
 
-    # So short a drain is over before the JVM's second compiler has paid for itself: 41 seconds with, 83 without.
+    # So short a drain is over before the JVM's second compiler has paid for itself.
     os.environ.setdefault("SPARK_DRIVER_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     settings = get_settings()
     times: dict[str, float] = {}
