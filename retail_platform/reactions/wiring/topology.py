@@ -147,8 +147,12 @@ def _stock(app: Application, sales: StreamingDataFrame, movements: StreamingData
 
     sold = sales.apply(lambda event: [one.packed() for one in levels.from_transaction(transaction(event))], expand=True)
     moved = movements.apply(lambda event: levels.from_movement(movement(event)).packed())
-    by_stock = _by(sold.concat(moved), "stock", lambda packed: levels.unpacked_event(packed).key)
-    found = by_stock.apply(on_stock, stateful=True, expand=True)
+    # Through a topic, not by joining the branches: the library would keep them in step by time, and wait for ever for a topic
+    # whose records are all past their retention.
+    changes = between(app, settings, "stock-changes")
+    for branch in (sold, moved):
+        branch.to_topic(changes, key=lambda packed: levels.unpacked_event(packed).key)
+    found = app.dataframe(changes).apply(on_stock, stateful=True, expand=True)
     stock = found.filter(lambda row: "level" in row).apply(lambda row: row["level"])
     stock.to_topic(sink(app, STOCK_LEVELS), key=lambda level: level["stock_key"])
     asked = between(app, settings, "requests-by-store")
