@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retail_platform.contracts import TopicContract
+from retail_platform.contracts import REACTION_TOPICS, TopicContract
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.settings import Settings
 
@@ -26,6 +26,8 @@ _REPLICAS = 3  # where the cluster has as many brokers
 _TIMEOUT_SECONDS = 30.0
 _MS_PER_DAY = 86_400_000
 _TOPIC_ALREADY_EXISTS = 36
+_UNKNOWN_TOPIC = 3
+_LOOK_SECONDS = 0.1
 _TIMESTAMP_TYPE = "message.timestamp.type"
 
 _T = TypeVar("_T")
@@ -150,7 +152,7 @@ async def _ensure_topics(settings: Settings) -> None:
 
     async with _admin(settings) as admin:
         existing = set(await admin.list_topics())
-        wanted = (*settings.topics, *settings.written_topics)
+        wanted = (*settings.topics, *REACTION_TOPICS)
         present = [contract.topic for contract in wanted if contract.topic in existing]
         absent = [contract for contract in wanted if contract.topic not in existing]
         if present:
@@ -163,8 +165,12 @@ async def _ensure_topics(settings: Settings) -> None:
             for contract in absent
         ]
         response = await admin.create_topics(new)
+        # Another process may have been quicker; its topics are not in the list yet, but they are there to be checked.
+        taken = [topic for topic, code, _ in response.topic_errors if code == _TOPIC_ALREADY_EXISTS]
+        if taken:
+            await _require_append_time(admin, taken)
     for topic, code, message in response.topic_errors:
-        if code not in (0, _TOPIC_ALREADY_EXISTS):  # another process may have been quicker
+        if code not in (0, _TOPIC_ALREADY_EXISTS):
             raise RetailError(
                 f"Kafka refuses to create the topic {topic} ({message or f'error {code}'}); grant this user CREATE, "
                 "or have the topic created"
@@ -185,7 +191,12 @@ async def _require_append_time(admin: AIOKafkaAdminClient, topics: list[str]) ->
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415
 
     wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {_TIMESTAMP_TYPE: ""}) for topic in topics]
-    for response in await admin.describe_configs(wanted):
+    responses = await admin.describe_configs(wanted)
+    # A topic just made takes a moment to be known everywhere; whoever asks limits the time.
+    while any(code == _UNKNOWN_TOPIC for response in responses for code, *_ in response.resources):
+        await asyncio.sleep(_LOOK_SECONDS)
+        responses = await admin.describe_configs(wanted)
+    for response in responses:
         for _code, _message, _type, topic, entries in response.resources:
             # No entries: this user may read the topic but not look at its configuration.
             if any(entry[0] == _TIMESTAMP_TYPE and entry[1] != "LogAppendTime" for entry in entries):

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from retail_platform.contracts import REACTION_TOPICS, TOPICS, TRANSACTIONS, TopicContract
+from retail_platform.contracts import TOPICS, TRANSACTIONS, TopicContract
 from retail_platform.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -191,11 +191,6 @@ class Settings(BaseSettings):
     def topics(self) -> tuple[TopicContract, ...]:
         """The contracts, the transactions one under the name that ``KAFKA_TOPIC`` gives it."""
         return tuple(contract.named(self.kafka_topic) if contract is TRANSACTIONS else contract for contract in TOPICS)
-
-    @property
-    def written_topics(self) -> tuple[TopicContract, ...]:
-        """The contracts of the topics that the reactions write."""
-        return REACTION_TOPICS
 
     @property
     def kafka_dir(self) -> Path:

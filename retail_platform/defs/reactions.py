@@ -1,17 +1,14 @@
 """The reactions under Dagster: their topics, the runs that carry the applications, the sensors that keep them alive."""
 
-import sys
 from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.errors import DagsterPipesExecutionError
 
 from retail_platform.defs.common import QUIET_CONSOLE, Materialized
 from retail_platform.defs.sources import topic_key, topic_spec
-from retail_platform.defs.supervisor import Supervised, supervisor
-from retail_platform.lakehouse.heartbeat import read_heartbeat
+from retail_platform.defs.supervisor import Supervised, carry, supervisor
 from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication
-from retail_platform.settings import Settings, child_environment
+from retail_platform.settings import Settings
 
 
 def build(settings: Settings) -> dg.Definitions:
@@ -48,16 +45,7 @@ def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefiniti
     @dg.multi_asset(name=which.name, specs=[topic_spec(topic, written_by, kinds, sources) for topic in which.writes])
     def topics(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> Iterator[Materialized]:
         """Run the application until it is told to stop; its log is in the step's output."""
-        try:
-            pipes.run(
-                context=context,
-                command=[sys.executable, "-m", "retail_platform.reactions.wiring.job", which.name],
-                env=child_environment(settings),
-            )
-        except DagsterPipesExecutionError:
-            beat = read_heartbeat(settings, which.name)
-            cause = beat.error if beat and beat.error else "see the step's standard error"
-            raise dg.Failure(description=f"{which.name} failed: {cause}") from None
+        carry(context, pipes, settings, which.name, ("retail_platform.reactions.wiring.job", which.name))
         for topic in which.writes:
             yield dg.MaterializeResult(asset_key=topic_key(topic))
 

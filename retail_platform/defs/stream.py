@@ -3,23 +3,21 @@
 import datetime as dt
 import enum
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterPipesExecutionError
 
 from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
 from retail_platform.contracts.model import Table
 from retail_platform.defs.common import QUIET_CONSOLE, Materialized, table_spec
 from retail_platform.defs.sources import topic_key
-from retail_platform.defs.supervisor import Supervised, supervisor
+from retail_platform.defs.supervisor import Supervised, carry, supervisor
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import INGEST, read_heartbeat
 from retail_platform.lakehouse.lease import holder
 from retail_platform.lakehouse.reading import BatchEntry, ledger
-from retail_platform.settings import Settings, child_environment
+from retail_platform.settings import Settings
 
 JOB = "ingest_stream"
 _STREAM = INGEST
@@ -74,16 +72,7 @@ def _ingest(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[Materialized]:
         """Run the streaming job; its log is in the step's output."""
         began = dt.datetime.now(dt.UTC)
-        try:
-            pipes.run(
-                context=context,
-                command=[sys.executable, "-m", "retail_platform.ingest.job", "--mode", config.mode.value],
-                env=child_environment(settings),
-            )
-        except DagsterPipesExecutionError:
-            beat = read_heartbeat(settings)
-            cause = beat.error if beat and beat.error and beat.at >= began else "see the step's standard error"
-            raise dg.Failure(description=f"the ingest stream failed: {cause}") from None
+        carry(context, pipes, settings, _STREAM, ("retail_platform.ingest.job", "--mode", config.mode.value))
         yield from _materializations(tables, ledger(settings, since=began))
 
     return ingest

@@ -1,17 +1,19 @@
-"""What keeps a stream alive under Dagster: one sensor a stream, all of the same kind."""
+"""What carries a stream under Dagster, and keeps it alive: one run and one sensor a stream, all of the same kind."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
 
 from retail_platform import kafka
 from retail_platform.defs.common import JobSelection
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import STALE_AFTER_SECONDS, read_heartbeat
-from retail_platform.settings import Settings
+from retail_platform.settings import Settings, child_environment
 from retail_platform.supervision import End, GiveUp, Launch, StreamRun, Wait, decide
 
 _ALIVE = [
@@ -79,6 +81,23 @@ def supervisor(settings: Settings, supervised: Supervised, job: JobSelection) ->
                 return dg.RunRequest(run_key=key, run_config=dict(supervised.run_config))
 
     return keep_alive
+
+
+def carry(
+    context: dg.AssetExecutionContext,
+    pipes: dg.PipesSubprocessClient,
+    settings: Settings,
+    stream: str,
+    command: Sequence[str],
+) -> None:
+    """Run a stream's process, ``python -m`` of ``command``, to its end; a failure is the one line of its heartbeat."""
+    began = dt.datetime.now(dt.UTC)
+    try:
+        pipes.run(context=context, command=[sys.executable, "-m", *command], env=child_environment(settings))
+    except DagsterPipesExecutionError:
+        beat = read_heartbeat(settings, stream)
+        cause = beat.error if beat and beat.error and beat.at >= began else "see the step's standard error"
+        raise dg.Failure(description=f"the {stream} stream failed: {cause}") from None
 
 
 def stream_runs(instance: dg.DagsterInstance, job: str, now: dt.datetime) -> list[StreamRun]:
