@@ -59,6 +59,7 @@ def measure(rate: float = 1000, seconds: float = 120, warm_up_seconds: float = 1
             "trigger_seconds": settings.ingest_trigger_seconds,
             "nice": settings.ingest_nice,
             "driver_memory": settings.spark_driver_memory,
+            "driver_java_options": settings.spark_driver_java_options,
         },
         "figures": {
             **{name: round(value, 2) for name, value in percentiles(reader.latencies, 50, 95, 99).items()},

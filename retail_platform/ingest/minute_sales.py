@@ -36,8 +36,19 @@ class MinuteSalesBatches:
     def _sum_again(self, rows: DataFrame) -> None:
         touched = rows.select(_minute().alias("minute"), "business_date").distinct().persist()
         try:
-            dates = [row["business_date"] for row in touched.select("business_date").distinct().collect()]
-            lines = self.silver.read().where(F.col("business_date").isin(dates))
+            seen = touched.agg(
+                F.collect_set("business_date").alias("dates"),
+                F.min("minute").alias("first"),
+                F.max("minute").alias("last"),
+            ).collect()[0]
+            dates = sorted(seen["dates"])
+            if not dates:
+                return
+            # The range is for the files' statistics: a day is not read whole for its last minute.
+            lines = self.silver.read().where(
+                F.col("business_date").isin(dates)
+                & F.col("event_time").between(F.lit(seen["first"]), F.lit(seen["last"]) + F.expr("interval 1 minute"))
+            )
             again = sales_by_minute(
                 lines.withColumn("minute", _minute())
                 .join(F.broadcast(touched.select("minute").distinct()), "minute", "left_semi")
@@ -48,8 +59,6 @@ class MinuteSalesBatches:
             touched.unpersist()
 
     def _merge(self, again: DataFrame, dates: Sequence[dt.date]) -> None:
-        if not dates:
-            return
         pruned = ", ".join(f"date'{date}'" for date in dates)
         same = " and ".join(f"t.{column} = s.{column}" for column in SALES_BY_MINUTE.key)
         measures = [name for name in SALES_BY_MINUTE.column_names if name not in SALES_BY_MINUTE.key]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from retail_platform.embedded.jars import spark_jars
 from retail_platform.settings import Settings
 
 #: Chosen before the first start: a stateful checkpoint freezes it.
 STATE_PARTITIONS = 2
+
+#: The scheduler's pools (scheduler.xml): what people wait for, and what may come behind it.
+POOL_SILVER, POOL_BEHIND = "silver", "behind"
+_POOLS = Path(__file__).with_name("scheduler.xml")
 
 # With only its first compiler (-XX:TieredStopAtLevel=1) a JVM keeps 48 MB for compiled code. Spark fills that in a minute;
 # then the JVM compiles no more and interprets all that comes.
@@ -44,6 +50,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.sql.optimizer.nestedSchemaPruning.enabled": "false",
         "spark.databricks.delta.snapshotPartitions": str(STATE_PARTITIONS),
         "spark.scheduler.mode": "FAIR",
+        "spark.scheduler.allocation.file": _POOLS.as_uri(),
         "spark.ui.enabled": "false",
         # Spark describes each plan in words for its UI and its listeners, at full length, even when nobody looks.
         "spark.sql.ui.explainMode": "simple",

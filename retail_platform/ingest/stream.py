@@ -26,12 +26,15 @@ from retail_platform.ingest.lake import Lake
 from retail_platform.ingest.minute_sales import MinuteSalesBatches
 from retail_platform.ingest.query import QueryHandle
 from retail_platform.ingest.silver import SilverBatches, first_deliveries
+from retail_platform.ingest.spark_config import POOL_BEHIND, POOL_SILVER
 from retail_platform.ingest.transforms import BusinessCalendar, records
 from retail_platform.lakehouse.checkpoints import checkpoint, has_begun, misfits, recovery_of
 from retail_platform.lakehouse.heartbeat import QueryProgress
 from retail_platform.lakehouse.losses import ACCEPT_LOSS, RECOVER
 from retail_platform.settings import Settings
 
+# Nobody waits for these: as often as silver they would take half of its time from it.
+BRONZE_TRIGGER_SECONDS = 5
 MINUTE_SALES_TRIGGER_SECONDS = 60
 _STOP_SECONDS = 60.0
 _EARLIEST = -2  # in Spark's offsets
@@ -68,7 +71,10 @@ class Stream:
     def _start_bronze(self) -> None:
         handle = self._handle("bronze/events")
         source = records(self._kafka(handle, [contract.topic for contract in self.settings.topics]))
-        self._run(handle, source, BronzeBatches(handle, self.lake.bronze, self.lake.ledger))
+        batches = BronzeBatches(handle, self.lake.bronze, self.lake.ledger)
+        self._run(
+            handle, source, batches, POOL_BEHIND, max(BRONZE_TRIGGER_SECONDS, self.settings.ingest_trigger_seconds)
+        )
 
     def _start_silver(self, contract: TopicContract) -> None:
         silver = self.lake.silver_of(contract)
@@ -79,7 +85,7 @@ class Stream:
         forgotten_at = recovery.recovered_at if recovery else None
         rows = first_deliveries(self._kafka(handle, [contract.topic]), contract, days, horizon, forgotten_at)
         batches = SilverBatches(handle, contract, days, silver, self.lake.quarantine, self.lake.ledger, self._pool)
-        self._run(handle, rows, batches)
+        self._run(handle, rows, batches, POOL_SILVER, self.settings.ingest_trigger_seconds)
 
     def start_minute_sales(self) -> None:
         """Start the query that keeps the minute sales, from silver."""
@@ -87,7 +93,7 @@ class Stream:
         handle = self._handle(self.lake.minutes.table.path)
         rows = self.spark.readStream.format("delta").option("skipChangeCommits", "true").load(silver.path)
         batches = MinuteSalesBatches(handle, silver, self.lake.minutes)
-        self._run(handle, rows, batches, trigger_seconds=MINUTE_SALES_TRIGGER_SECONDS)
+        self._run(handle, rows, batches, POOL_BEHIND, MINUTE_SALES_TRIGGER_SECONDS)
 
     def failure(self) -> str | None:
         """Why a query ended that should not have; ``None`` when none did."""
@@ -157,14 +163,13 @@ class Stream:
         self.handles.append(handle)
         return handle
 
-    def _run(self, handle: QueryHandle, rows: DataFrame, batches: BatchFunction, trigger_seconds: float = 0) -> None:
-        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", handle.name)
+    def _run(self, handle: QueryHandle, rows: DataFrame, batches: BatchFunction, pool: str, seconds: float) -> None:
+        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", pool)
         writer = (
             rows.writeStream.queryName(handle.name)
             .option("checkpointLocation", handle.checkpoint)
             .foreachBatch(batches)
         )
-        seconds = trigger_seconds or self.settings.ingest_trigger_seconds
         trigger: dict[str, Any] = (
             {"availableNow": True} if self.available_now else {"processingTime": f"{int(seconds * 1000)} milliseconds"}
         )

@@ -7,6 +7,7 @@ module reads a clock or a random number: a batch that runs twice writes the same
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
@@ -112,32 +113,27 @@ def silver_rows(checked: DataFrame, contract: TopicContract) -> DataFrame:
 
     Needs, beside the columns of :func:`judged`, query_id and batch_id: see :func:`of_batch`.
     """
-    table = contract.silver_table
-    good = checked.where("reasons is null")
+    good, position = checked.where("reasons is null"), "position"
+    columns = {leaf.column: typed(leaf.type, f"e.{leaf.path}") for leaf in contract.header_leaves}
     if contract.lines is not None:
-        good = good.select("*", F.posexplode(f"e.{contract.lines.name}").alias("position", "i"))
-    columns = {leaf.column: F.expr(typed(leaf.type, f"e.{leaf.path}")) for leaf in contract.header_leaves}
-    if contract.lines is not None:
-        columns["line_number"] = F.expr("position + 1")
-        columns |= {leaf.column: F.expr(typed(leaf.type, f"i.{leaf.field.name}")) for leaf in contract.line_leaves}
-    plain = good.select(
-        *(column.alias(name) for name, column in columns.items()),
-        "business_date",
-        "topic",
-        "partition",
-        "offset",
-        "append_time",
-        "query_id",
-        "batch_id",
+        good = good.selectExpr("*", f"posexplode(e.{contract.lines.name}) as ({position}, i)")
+        columns["line_number"] = f"{position} + 1"
+        columns |= {leaf.column: typed(leaf.type, f"i.{leaf.field.name}") for leaf in contract.line_leaves}
+    plain = good.selectExpr(*_named(columns), "business_date", *_ADDRESS, "query_id", "batch_id")
+    return conform(plain, contract.silver_table, {derived.name: derived.expression for derived in contract.derived})
+
+
+def conform(rows: DataFrame, table: Table, derived: Mapping[str, str] | None = None) -> DataFrame:
+    """``rows`` with exactly the table's columns, in its order, in its types; the ``derived`` ones by their SQL."""
+    found = {**{name: f"`{name}`" for name in table.column_names}, **(derived or {})}
+    # As text, in one call: each column object is a call into the JVM, and a batch of every second plans this anew.
+    return rows.selectExpr(
+        *_named({column.name: f"cast({found[column.name]} as {column.type.spark})" for column in table.columns})
     )
-    for derived in contract.derived:
-        plain = plain.withColumn(derived.name, F.expr(derived.expression))
-    return conform(plain, table)
 
 
-def conform(rows: DataFrame, table: Table) -> DataFrame:
-    """``rows`` with exactly the table's columns, in its order, in its types."""
-    return rows.select(*(F.col(column.name).cast(column.type.spark).alias(column.name) for column in table.columns))
+def _named(columns: Mapping[str, str]) -> list[str]:
+    return [f"{expression} as `{name}`" for name, expression in columns.items()]
 
 
 def first_delivery(checked: DataFrame) -> DataFrame:
