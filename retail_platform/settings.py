@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     ingest_dedupe_horizon_minutes: int = Field(
         60, ge=10, description="How long the stream remembers event_ids; older twins are looked up in silver."
     )
+    ingest_compact_minutes: float = Field(
+        60, gt=0, le=1440, description="How often the continuous stream compacts the small files it made today."
+    )
     ingest_lifetime_hours: float = Field(8, gt=0, le=168, description="Life of one continuous ingest run.")
     quarantine_warn_rate: float = Field(
         0.02, ge=0, le=1, description="Share of a day's records in quarantine above which the check warns."

@@ -19,6 +19,7 @@ from types import FrameType
 
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
+from retail_platform.ingest.maintenance import compact_today
 from retail_platform.ingest.session import JVM_GONE, end_session, jvm_pid, spark_session
 from retail_platform.ingest.stream import Stream, running_stream
 from retail_platform.ingest.work import serve
@@ -50,6 +51,7 @@ class Job:
     _in_hand: Future[None] | None = None
     _last_beat: float = 0.0
     _last_report: float = 0.0
+    _last_compaction: float = field(default_factory=time.monotonic)
 
     @property
     def available_now(self) -> bool:
@@ -129,12 +131,31 @@ class Job:
             self.stop_reason = "the process that started it is gone"
 
     def _serve(self, lake: Lake) -> None:
-        """Take up the oldest request when none is in hand; the heart beats on meanwhile."""
-        if self._in_hand is None or self._in_hand.done():
-            request = next(requests.pending(self.settings), None)
-            if request is not None:
-                self.report(f"{request.work} {dict(request.arguments)}"[:_REPORT_LENGTH])
-                self._in_hand = self._worker.submit(serve, lake, self.settings, request)
+        """Take up the oldest request, or else what is due, when nothing is in hand; the heart beats on meanwhile."""
+        if self._in_hand is not None and not self._in_hand.done():
+            return
+        request = next(requests.pending(self.settings), None)
+        if request is not None:
+            self.report(f"{request.work} {dict(request.arguments)}"[:_REPORT_LENGTH])
+            self._in_hand = self._worker.submit(serve, lake, self.settings, request)
+        elif not self.available_now and time.monotonic() - self._last_compaction > self._compaction_seconds:
+            self._last_compaction = time.monotonic()
+            self._in_hand = self._worker.submit(self._compact, lake)
+
+    @property
+    def _compaction_seconds(self) -> float:
+        return self.settings.ingest_compact_minutes * 60
+
+    def _compact(self, lake: Lake) -> None:
+        """Compact today's small files. That it failed is told; the stream goes on, and it is tried again."""
+        began = time.monotonic()
+        try:
+            done = compact_today(lake, self.settings)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the stream must not end by it)
+            self.report(f"today's small files were not compacted: {str(error).splitlines()[0]}"[:_REPORT_LENGTH])
+            return
+        before, after = (sum(entry[when]["files"] for entry in done["tables"]) for when in ("before", "after"))
+        self.report(f"compacted today's files: {before:,} to {after:,} in {time.monotonic() - began:.1f} s")
 
     def _tick(self, stream: Stream) -> None:
         now = time.monotonic()

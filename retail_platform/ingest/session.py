@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JNetworkError
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from retail_platform.embedded.java import java_home
-from retail_platform.ingest.spark_config import spark_config
+from retail_platform.ingest.spark_config import scratch, spark_config
 from retail_platform.settings import Settings
 
 #: What a call into a JVM raises that is no longer there.
@@ -23,7 +25,9 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
 def prepare_environment(settings: Settings) -> None:
-    """What PySpark reads from the environment before it starts a JVM: which Python, which Java.
+    """What PySpark needs before it starts a JVM: which Python, which Java, and an empty scratch folder.
+
+    Whoever calls this holds the lake's lease, so what is in the folder was left by a JVM that was killed.
 
     Raises:
         RetailError: there is no Java that Spark can use.
@@ -33,6 +37,9 @@ def prepare_environment(settings: Settings) -> None:
     if settings.spark_master.startswith("local"):
         os.environ["JAVA_HOME"] = str(java_home())
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+        if SparkContext._active_spark_context is None:  # noqa: SLF001
+            shutil.rmtree(scratch(settings), ignore_errors=True)
+            scratch(settings).mkdir(parents=True)
 
 
 def spark_session(settings: Settings, app_name: str) -> SparkSession:

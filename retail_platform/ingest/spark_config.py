@@ -19,6 +19,11 @@ _POOLS = Path(__file__).with_name("scheduler.xml")
 _JVM = "-XX:+UseG1GC -XX:ReservedCodeCacheSize=240m"
 
 
+def scratch(settings: Settings) -> Path:
+    """What a local Spark writes aside: shuffles, spills, the native libraries it unpacks. A killed JVM leaves it behind."""
+    return settings.retail_home / "spark" / "scratch"
+
+
 def spark_config(settings: Settings) -> dict[str, str]:
     """The configuration of every Spark session of the platform.
 
@@ -64,8 +69,11 @@ def spark_config(settings: Settings) -> dict[str, str]:
             "spark.driver.memory": settings.spark_driver_memory,
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.extraJavaOptions": f"{_JVM} -Dderby.system.home={home} {settings.spark_driver_java_options}",
-            "spark.local.dir": str(home / "local"),
+            "spark.driver.extraJavaOptions": (
+                f"{_JVM} -Dderby.system.home={home} -Djava.io.tmpdir={scratch(settings)} "
+                f"{settings.spark_driver_java_options}"
+            ),
+            "spark.local.dir": str(scratch(settings)),
             "spark.sql.warehouse.dir": str(home / "warehouse"),
             # The defaults fork a process for every rename: half of a small batch's time (docs/architecture.md).
             "spark.sql.streaming.checkpointFileManagerClass": (

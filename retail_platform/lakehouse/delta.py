@@ -74,9 +74,14 @@ class LakeTable:
         self.set_properties({_WRITER: query_id})
 
     @contextlib.contextmanager
-    def maintenance(self) -> Iterator[DeltaTable]:
-        """The table for OPTIMIZE or MERGE: no batch writes meanwhile, and the commit carries the identities on."""
+    def maintenance(self, small_bytes: int | None = None) -> Iterator[DeltaTable]:
+        """The table for OPTIMIZE or MERGE: no batch writes meanwhile, and the commit carries the identities on.
+
+        OPTIMIZE rewrites files smaller than ``small_bytes``; without it, than Delta's own 1 GiB.
+        """
         with self._carrying_on() as session:
+            if small_bytes is not None:
+                session.conf.set("spark.databricks.delta.optimize.minFileSize", str(small_bytes))
             yield DeltaTable.forPath(session, self.path)
 
     def set_properties(self, properties: Mapping[str, str]) -> None:

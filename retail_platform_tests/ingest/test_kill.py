@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from retail_platform.contracts import BRONZE_EVENTS, TRANSACTIONS
+from retail_platform.ingest.spark_config import scratch
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
@@ -71,14 +72,22 @@ def test_a_driver_killed_at_named_points_and_at_random_loses_nothing_doubles_not
     time.sleep(random.Random(7).uniform(0.2, 2.0))  # a moment of the batch that nobody chose
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
+    left_behind = set(scratch(lake_settings).iterdir())
+    assert left_behind
 
     again = _start(lake_settings, "-m", "retail_platform.ingest.job", "--mode", "continuous")
-    _wait_until(again, "all is read", lambda: quality.balance(lake_settings)[0].bronze == 510)
+    _wait_until(again, "all is read", lambda: _balanced(lake_settings, 510))
     (found, _) = quality.balance(lake_settings)
     assert (found.silver, found.quarantine, found.duplicates) == (505, 3, 2)
     assert quality.duplicate_keys(lake_settings, LINES, None) == []
     assert rows(lake_settings, BRONZE_EVENTS, 'select count(distinct ("partition", "offset")) from t') == [(510,)]
+    assert not left_behind & set(scratch(lake_settings).iterdir())
     _stops_between_batches_when_it_is_told_to(again, lake_settings)
+
+
+def _balanced(settings: Settings, records: int) -> bool:
+    found = quality.balance(settings)[0]
+    return found.bronze == records and found.difference == 0
 
 
 def _stops_between_batches_when_it_is_told_to(running: subprocess.Popen[bytes], settings: Settings) -> None:

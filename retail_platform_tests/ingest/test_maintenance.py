@@ -27,7 +27,7 @@ from retail_platform.defs.execution import prepare_dagster_home
 from retail_platform.defs.lakehouse import MAINTENANCE_JOB
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import open_lake
-from retail_platform.ingest.maintenance import optimize, vacuum
+from retail_platform.ingest.maintenance import compact_today, optimize, vacuum
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.history import Difference, differences, properties, readable, size, versions
 from retail_platform.lakehouse.reading import rows_of
@@ -122,7 +122,9 @@ def test_vacuum_deletes_what_is_older_than_the_history_and_a_reader_is_told(
     assert rows(lake, LINES, "select count(*) from t") == [(8,)]
 
 
-def test_a_file_of_today_is_left_to_the_stream(spark: SparkSession, lake: Settings) -> None:
+def test_the_files_of_today_are_left_to_the_stream_which_compacts_them_itself(
+    spark: SparkSession, lake: Settings
+) -> None:
     def files() -> int:
         return len([path for path in readable(lake, LINES, None).files if f"business_date={today}" in path])
 
@@ -132,6 +134,15 @@ def test_a_file_of_today_is_left_to_the_stream(spark: SparkSession, lake: Settin
     before = files()
     optimize(open_lake(spark, lake), lake, [LINES.path])
     assert files() == before == 2
+
+    everything = "select event_id, line_number, net_amount from t order by 1, 2"
+    opened, held = open_lake(spark, lake), rows(lake, LINES, everything)
+    compact_today(opened, lake)
+    assert files() == 1
+    assert rows(lake, LINES, everything) == held
+    assert {table.table.path: table.writers for table in open_lake(spark, lake).tables} == {
+        table.table.path: table.writers for table in opened.tables
+    }
 
 
 def test_compaction_is_no_difference_and_added_and_removed_rows_are_counted_by_day(
