@@ -1,4 +1,4 @@
-"""The features of the simulated transactions, counted one after the other by the code that the stream runs."""
+"""The features of the simulated transactions, counted one after the other, as a stream counts them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _INTRODUCTION = """# Fraud: measured against the Fraud Detection Handbook
 Written by `python -m benchmarks fraud`, with `docs/fraud-results.json` beside it. The simulator, the split and the measures
 are those of chapter 3 of the handbook (Le Borgne, Siblini, Lebichot, Bontempi), written anew from their description in
 `benchmarks/fraud_handbook/`. The 15 features are counted purchase by purchase, with labels that come seven days late, by
-`retail_platform/reactions/fraud/features.py`: the code that the stream runs.
+`retail_platform/reactions/fraud/features.py`, which is made for a stream; the reactions do not score with it yet.
 
 - Train on 7 days from 2018-07-25, skip 7, test on the next 7; cards known as defrauded are left out of the test.
 - The random generator is not the handbook's, so its counts (1,754,155 transactions, 0.84 % fraud) are met closely, not
