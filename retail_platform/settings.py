@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     )
     ingest_max_offsets_per_batch: int = Field(50_000, ge=100, description="Most Kafka records one micro-batch takes.")
     ingest_trigger_seconds: float = Field(
-        1.0, ge=0.1, le=60, description="How often the continuous stream looks for records."
+        1.0, ge=0.1, le=60, description="How often silver looks for records in the continuous stream."
     )
     ingest_dedupe_horizon_minutes: int = Field(
         60, ge=10, description="How long the stream remembers event_ids; older twins are looked up in silver."

@@ -22,7 +22,7 @@ from retail_platform.ingest.lake import Lake, open_lake
 from retail_platform.ingest.maintenance import compact_today
 from retail_platform.ingest.session import JVM_GONE, end_session, jvm_pid, spark_session
 from retail_platform.ingest.stream import Stream, running_stream
-from retail_platform.ingest.work import serve
+from retail_platform.ingest.work import one_line, serve
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
 from retail_platform.lakehouse.lease import LakeInUse, lake_lease
@@ -152,7 +152,7 @@ class Job:
         try:
             done = compact_today(lake, self.settings)
         except Exception as error:  # noqa: BLE001  (whatever it is, the stream must not end by it)
-            self.report(f"today's small files were not compacted: {str(error).splitlines()[0]}"[:_REPORT_LENGTH])
+            self.report(f"today's small files were not compacted: {one_line(error)}"[:_REPORT_LENGTH])
             return
         before, after = (sum(entry[when]["files"] for entry in done["tables"]) for when in ("before", "after"))
         self.report(f"compacted today's files: {before:,} to {after:,} in {time.monotonic() - began:.1f} s")

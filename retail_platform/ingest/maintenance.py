@@ -32,10 +32,7 @@ def optimize(lake: Lake, settings: Settings, paths: Sequence[str]) -> dict[str, 
     """
 
     def compact(table: LakeTable) -> None:
-        closed = _closed(table.table, settings)
-        with table.maintenance() as delta:
-            builder = delta.optimize()
-            (builder.where(closed) if closed else builder).executeCompaction()
+        _compact(table, _partitions(table.table, "<", settings))
 
     return _each(lake, settings, paths, compact)
 
@@ -48,10 +45,7 @@ def compact_today(lake: Lake, settings: Settings) -> dict[str, Any]:
     """
 
     def compact(table: LakeTable) -> None:
-        column = _date_column(table.table)
-        with table.maintenance(_SMALL_BYTES) as delta:
-            builder = delta.optimize()
-            (builder.where(f"{column} >= {_today(column, settings)}") if column else builder).executeCompaction()
+        _compact(table, _partitions(table.table, ">=", settings), _SMALL_BYTES)
 
     return _each(lake, settings, [table.table.path for table in lake.tables], compact)
 
@@ -86,16 +80,18 @@ def _each(lake: Lake, settings: Settings, paths: Sequence[str], do: Callable[[La
     return {"tables": done}
 
 
-def _closed(table: Table, settings: Settings) -> str | None:
-    """A condition on the partitions that no new day's events fall into; ``None`` for a table without partitions."""
-    column = _date_column(table)
-    return f"{column} < {_today(column, settings)}" if column else None
+def _compact(table: LakeTable, partitions: str | None, small_bytes: int | None = None) -> None:
+    with table.maintenance(small_bytes) as delta:
+        builder = delta.optimize()
+        (builder.where(partitions) if partitions else builder).executeCompaction()
 
 
-def _date_column(table: Table) -> str | None:
-    return next((name for name in (BUSINESS_DATE, _INGEST_DATE) if name in table.partition_by), None)
+def _partitions(table: Table, compared: str, settings: Settings) -> str | None:
+    """A condition on the table's partitions, ``compared`` with today; ``None`` for a table that has none by date.
 
-
-def _today(column: str, settings: Settings) -> str:
-    zone = zoneinfo.ZoneInfo(settings.business_timezone) if column == BUSINESS_DATE else dt.UTC
-    return f"date'{dt.datetime.now(zone).date()}'"
+    No new day's events fall into those before today.
+    """
+    for column, zone in ((BUSINESS_DATE, zoneinfo.ZoneInfo(settings.business_timezone)), (_INGEST_DATE, dt.UTC)):
+        if column in table.partition_by:
+            return f"{column} {compared} date'{dt.datetime.now(zone).date()}'"
+    return None

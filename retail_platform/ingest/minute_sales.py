@@ -38,16 +38,18 @@ class MinuteSalesBatches:
         try:
             seen = touched.agg(
                 F.collect_set("business_date").alias("dates"),
-                F.min("minute").alias("first"),
-                F.max("minute").alias("last"),
+                F.min(F.unix_micros("minute")).alias("first"),
+                F.max(F.unix_micros("minute")).alias("last"),
             ).collect()[0]
             dates = sorted(seen["dates"])
             if not dates:
                 return
-            # The range is for the files' statistics: a day is not read whole for its last minute.
+            # The range is for the files' statistics: a day is not read whole for its last minute. As numbers: Python's
+            # local times are ambiguous in the hour in which summer time ends.
+            first, last = (F.timestamp_micros(F.lit(seen[end])) for end in ("first", "last"))
             lines = self.silver.read().where(
                 F.col("business_date").isin(dates)
-                & F.col("event_time").between(F.lit(seen["first"]), F.lit(seen["last"]) + F.expr("interval 1 minute"))
+                & F.col("event_time").between(first, last + F.expr("interval 1 minute"))
             )
             again = sales_by_minute(
                 lines.withColumn("minute", _minute())

@@ -39,7 +39,7 @@ def prepare_environment(settings: Settings) -> None:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
         if SparkContext._active_spark_context is None:  # noqa: SLF001
             shutil.rmtree(scratch(settings), ignore_errors=True)
-            scratch(settings).mkdir(parents=True)
+            scratch(settings).mkdir(parents=True, exist_ok=True)
 
 
 def spark_session(settings: Settings, app_name: str) -> SparkSession:

@@ -164,7 +164,8 @@ class Stream:
         return handle
 
     def _run(self, handle: QueryHandle, rows: DataFrame, batches: BatchFunction, pool: str, seconds: float) -> None:
-        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", pool)
+        # Nobody waits for silver alone when the stream ends only once all of it has drained: even shares are sooner done.
+        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", handle.name if self.available_now else pool)
         writer = (
             rows.writeStream.queryName(handle.name)
             .option("checkpointLocation", handle.checkpoint)

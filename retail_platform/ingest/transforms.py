@@ -113,11 +113,11 @@ def silver_rows(checked: DataFrame, contract: TopicContract) -> DataFrame:
 
     Needs, beside the columns of :func:`judged`, query_id and batch_id: see :func:`of_batch`.
     """
-    good, position = checked.where("reasons is null"), "position"
+    good = checked.where("reasons is null")
     columns = {leaf.column: typed(leaf.type, f"e.{leaf.path}") for leaf in contract.header_leaves}
     if contract.lines is not None:
-        good = good.selectExpr("*", f"posexplode(e.{contract.lines.name}) as ({position}, i)")
-        columns["line_number"] = f"{position} + 1"
+        good = good.selectExpr("*", f"posexplode(e.{contract.lines.name}) as (position, i)")
+        columns["line_number"] = "position + 1"
         columns |= {leaf.column: typed(leaf.type, f"i.{leaf.field.name}") for leaf in contract.line_leaves}
     plain = good.selectExpr(*_named(columns), "business_date", *_ADDRESS, "query_id", "batch_id")
     return conform(plain, contract.silver_table, {derived.name: derived.expression for derived in contract.derived})

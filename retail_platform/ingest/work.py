@@ -53,10 +53,15 @@ def serve(lake: Lake, settings: Settings, request: requests.Request) -> None:
     try:
         result = do_work(lake, settings, request.work, request.arguments)
     except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to who asked, not to the stream)
-        said = str(error) if isinstance(error, RetailError) else f"{type(error).__name__}: {error}"
-        requests.answer(settings, request, None, said.splitlines()[0])
+        requests.answer(settings, request, None, one_line(error))
     else:
         requests.answer(settings, request, result)
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong with a piece of work: our own words, or the first line of somebody else's with the error's name."""
+    said = str(error) if isinstance(error, RetailError) else f"{type(error).__name__}: {error}"
+    return said.splitlines()[0]
 
 
 def do_alone(settings: Settings, work: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from retail_platform.contracts import BRONZE_EVENTS, TRANSACTIONS
 from retail_platform.ingest.spark_config import scratch
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.heartbeat import read_heartbeat
+from retail_platform.lakehouse.history import versions
 from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
 from retail_platform_tests.conftest import SHORT_LIVED
@@ -32,6 +33,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "SPARK_DRIVER_MEMORY": "800m",
         "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
         "INGEST_NICE": "0",
+        "INGEST_COMPACT_MINUTES": "0.05",
     }
 
 
@@ -81,8 +83,16 @@ def test_a_driver_killed_at_named_points_and_at_random_loses_nothing_doubles_not
     assert (found.silver, found.quarantine, found.duplicates) == (505, 3, 2)
     assert quality.duplicate_keys(lake_settings, LINES, None) == []
     assert rows(lake_settings, BRONZE_EVENTS, 'select count(distinct ("partition", "offset")) from t') == [(510,)]
+    _wait_until(again, "it compacts what it has written", lambda: _compacted(lake_settings))
+    deliver(lake_settings, [message(sale()) for _ in range(20)])
+    _wait_until(again, "it goes on", lambda: _balanced(lake_settings, 530))
+    assert quality.duplicate_keys(lake_settings, LINES, None) == []
     assert not left_behind & set(scratch(lake_settings).iterdir())
     _stops_between_batches_when_it_is_told_to(again, lake_settings)
+
+
+def _compacted(settings: Settings) -> bool:
+    return any(version.operation == "OPTIMIZE" for version in versions(settings, LINES, 50))
 
 
 def _balanced(settings: Settings, records: int) -> bool:
