@@ -152,7 +152,7 @@ async def _ensure_topics(settings: Settings) -> None:
 
     async with _admin(settings) as admin:
         existing = set(await admin.list_topics())
-        wanted = (*settings.topics, *REACTION_TOPICS)
+        wanted = (*settings.source_topics, *REACTION_TOPICS)
         present = [contract.topic for contract in wanted if contract.topic in existing]
         absent = [contract for contract in wanted if contract.topic not in existing]
         if present:

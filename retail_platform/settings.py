@@ -17,7 +17,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from retail_platform.contracts import TOPICS, TRANSACTIONS, TopicContract
+from retail_platform.contracts import SOURCE_TOPICS, TOPICS, TRANSACTIONS, TopicContract
 from retail_platform.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -192,8 +192,16 @@ class Settings(BaseSettings):
 
     @property
     def topics(self) -> tuple[TopicContract, ...]:
-        """The contracts, the transactions one under the name that ``KAFKA_TOPIC`` gives it."""
-        return tuple(contract.named(self.kafka_topic) if contract is TRANSACTIONS else contract for contract in TOPICS)
+        """The contracts of all that is ingested, the transactions one under the name that ``KAFKA_TOPIC`` gives it."""
+        return self._named(TOPICS)
+
+    @property
+    def source_topics(self) -> tuple[TopicContract, ...]:
+        """Those of :attr:`topics` that others write; the rest are the reactions' own."""
+        return self._named(SOURCE_TOPICS)
+
+    def _named(self, contracts: tuple[TopicContract, ...]) -> tuple[TopicContract, ...]:
+        return tuple(each.named(self.kafka_topic) if each is TRANSACTIONS else each for each in contracts)
 
     @property
     def kafka_dir(self) -> Path:

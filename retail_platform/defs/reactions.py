@@ -38,7 +38,7 @@ def _application(settings: Settings, which: ReactionApplication) -> dg.Definitio
 
 
 def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefinition:
-    sources = [topic_key(contract) for contract in settings.topics]
+    sources = [topic_key(contract) for contract in settings.source_topics]
     written_by = f"Written by the application {which.name}, within a second of the event."
     kinds = {"kafka", "python"}
 

@@ -19,14 +19,14 @@ def topic_key(contract: TopicContract) -> dg.AssetKey:
 def build(settings: Settings) -> dg.Definitions:
     """The topics, and an observation of how far they reach."""
     written_by = f"Written by the tills and the web shop, read into {BRONZE_EVENTS.path}."
-    specs = [topic_spec(contract, written_by, {"kafka"}) for contract in settings.topics]
+    specs = [topic_spec(contract, written_by, {"kafka"}) for contract in settings.source_topics]
 
     @dg.multi_observable_source_asset(name="kafka_offsets", specs=specs)  # type: ignore[untyped-decorator]
     def kafka_offsets() -> Iterator[dg.ObserveResult]:
         """Read each topic's offsets from the broker."""
         with one_line_failures():
-            reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])
-        for contract in settings.topics:
+            reach = kafka.offsets(settings, [contract.topic for contract in settings.source_topics])
+        for contract in settings.source_topics:
             partitions = reach[contract.topic]
             yield dg.ObserveResult(
                 asset_key=topic_key(contract),

@@ -18,7 +18,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from retail_platform import kafka
-from retail_platform.contracts import TRANSACTIONS
+from retail_platform.contracts import REACTION_TOPICS, TRANSACTIONS
 from retail_platform.contracts.model import TopicContract
 from retail_platform.errors import RetailError
 from retail_platform.ingest.bronze import BronzeBatches
@@ -33,8 +33,10 @@ from retail_platform.lakehouse.heartbeat import QueryProgress
 from retail_platform.lakehouse.losses import ACCEPT_LOSS, RECOVER
 from retail_platform.settings import Settings
 
-# Nobody waits for these: as often as silver they would take half of its time from it.
+# Nobody waits for these: as often as silver they would take half of its time from it. What the reactions say is read from
+# their topics by who acts on it.
 BRONZE_TRIGGER_SECONDS = 5
+REACTIONS_TRIGGER_SECONDS = 15
 MINUTE_SALES_TRIGGER_SECONDS = 60
 _STOP_SECONDS = 60.0
 _EARLIEST = -2  # in Spark's offsets
@@ -85,7 +87,10 @@ class Stream:
         forgotten_at = recovery.recovered_at if recovery else None
         rows = first_deliveries(self._kafka(handle, [contract.topic]), contract, days, horizon, forgotten_at)
         batches = SilverBatches(handle, contract, days, silver, self.lake.quarantine, self.lake.ledger, self._pool)
-        self._run(handle, rows, batches, POOL_SILVER, self.settings.ingest_trigger_seconds)
+        seconds, pool = self.settings.ingest_trigger_seconds, POOL_SILVER
+        if contract in REACTION_TOPICS:
+            seconds, pool = max(REACTIONS_TRIGGER_SECONDS, seconds), POOL_BEHIND
+        self._run(handle, rows, batches, pool, seconds)
 
     def start_minute_sales(self) -> None:
         """Start the query that keeps the minute sales, from silver."""

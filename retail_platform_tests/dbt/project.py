@@ -44,6 +44,14 @@ class DbtProject:
         }
         return result.success, failed
 
+    def rows_of_test(self, settings: Settings, test: str, dates: Sequence[dt.date]) -> int:
+        """How many rows a test finds wrong, whatever its severity."""
+        with patch.dict(os.environ, window(dates)):
+            result = self._invoke(settings, "test", "--select", test)
+        assert result.exception is None, result.exception
+        (entry,) = result.result
+        return int(entry.failures)
+
     def _invoke(self, settings: Settings, command: str, *options: str):
         folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
         written = ["--target-path", str(self.folder / "target"), "--log-path", str(self.folder / "logs")]

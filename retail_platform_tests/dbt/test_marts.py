@@ -6,16 +6,30 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from retail_platform.contracts import WAREHOUSE_TABLES
+from retail_platform.contracts import FRAUD_ALERTS, INVENTORY, STOCK_LEVELS, WAREHOUSE_TABLES
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.producer import online_retail
+from retail_platform.reactions.fraud.alerts import Alert, Hit
+from retail_platform.reactions.stock import levels
+from retail_platform.reactions.stock.levels import Reason, StockEvent
 from retail_platform.settings import Settings, load_settings
 from retail_platform.warehouse import open_warehouse
 from retail_platform.warehouse.kpi_file import daily_kpis
 from retail_platform.warehouse.tie_out import tie_out
 from retail_platform_tests.dbt.project import DbtProject
-from retail_platform_tests.warehouse.silver import LINES, Row, line, replace_day, rows_of, write_lake
+from retail_platform_tests.warehouse.silver import (
+    COMMITTED,
+    LINES,
+    MOVEMENTS,
+    Row,
+    line,
+    replace_day,
+    row_of,
+    rows_of,
+    write,
+    write_lake,
+)
 
 WINDOWED = (
     "fct_order_lines",
@@ -184,6 +198,80 @@ def test_a_currency_without_a_rate_fails_by_name_and_reaches_no_sum(settings: Se
     assert daily_kpis(open_warehouse(settings), [FIRST])[0].orders == 1
     with pytest.raises(RetailError, match="revenue of 2010-12-02 is unknown"):
         daily_kpis(open_warehouse(settings), [FIRST, SECOND])
+
+
+WARNINGS = ("alerts_come_within_a_second", "stock_is_the_last_count_and_what_moved_since")
+
+
+def warned(settings: Settings, dbt: DbtProject) -> set[str]:
+    return {name for name in WARNINGS if dbt.rows_of_test(settings, name, [FIRST, SECOND])}
+
+
+def stock_of(events: Sequence[StockEvent]) -> list[Row]:
+    """What the stream says, event by event, as silver has it."""
+    state, rows = levels.State(), []
+    for offset, event in enumerate(events):
+        state, found = levels.step(state, event)
+        rows += [row_of(STOCK_LEVELS, level.message(), offset) for level in found]
+    return rows
+
+
+def moved(event: StockEvent, offset: int) -> Row:
+    values = {name: getattr(event, name) for name in ("event_id", "store_id", "product_id", "quantity")}
+    return row_of(INVENTORY, {**values, "event_time": event.event_time.isoformat(), "movement": event.reason}, offset)
+
+
+@pytest.mark.usefixtures("built")
+def test_stock_adds_up_by_day_and_a_level_that_the_events_do_not_give_is_told(
+    settings: Settings, dbt: DbtProject
+) -> None:
+    def at(day: dt.date, hour: int, reason: Reason, quantity: int) -> StockEvent:
+        moment = dt.datetime.combine(day, dt.time(hour), dt.UTC)
+        return StockEvent(f"{reason}-{day}-{hour}", moment, "S1", "P1", reason, quantity)
+
+    sold = at(FIRST, 12, "sale", -3)
+    movements = [at(FIRST, 8, "receipt", 10), at(SECOND, 9, "shrinkage", -1), at(SECOND, 7, "count", 5)]
+    arrivals = [movements[0], sold, *movements[1:]]
+    write_lake(settings, [line(sold.event_id, FIRST, event_time=sold.event_time, quantity=3)])
+    write(settings, MOVEMENTS, [moved(event, offset) for offset, event in enumerate(movements)])
+    levels_seen = stock_of(arrivals)
+    write(settings, STOCK_LEVELS.silver_table, levels_seen)
+    load(settings)
+    assert dbt.run(settings, "build", [FIRST, SECOND], *NO_UNIT_TESTS) == (True, {})
+    found = open_warehouse(settings).query("select * from marts.inventory_daily order by business_date").to_pylist()
+    assert [(row["closing_on_hand"], row["lowest_on_hand"], row["units_sold"], row["changes"]) for row in found] == [
+        (7, 7, 3, 2),
+        (6, 4, 0, 2),
+    ]
+    assert [(row["units_received"], row["units_adjusted"], row["counts"]) for row in found] == [(10, 0, 0), (0, -1, 1)]
+    assert warned(settings, dbt) == set()
+    levels_seen[-1]["on_hand"] += 1
+    replace_day(settings, STOCK_LEVELS.silver_table, SECOND, levels_seen[2:])
+    load(settings, [SECOND])
+    assert warned(settings, dbt) == {"stock_is_the_last_count_and_what_moved_since"}
+
+
+@pytest.mark.usefixtures("built")
+def test_an_alert_has_its_purchase_and_its_latency_and_late_ones_are_told(settings: Settings, dbt: DbtProject) -> None:
+    paid = dt.datetime.combine(FIRST, dt.time(12), dt.UTC)
+    hit = Hit("velocity_1h", "1", Decimal("0.5"), False, {"purchases": 9})
+    alert = Alert(paid, "a", "T-a", "tok", "S1", hit, "p1", Decimal("0.5"), "medium")
+    append = COMMITTED - dt.timedelta(seconds=5)
+    row = row_of(FRAUD_ALERTS, alert.message(), 0) | {"append_time": append + dt.timedelta(milliseconds=250)}
+    write_lake(settings, [line("a", FIRST, append_time=append, currency="USD")])
+    write(settings, FRAUD_ALERTS.silver_table, [row])
+    load(settings)
+    assert dbt.run(settings, "build", [FIRST, SECOND], *NO_UNIT_TESTS) == (True, {})
+    told = open_warehouse(settings).query("select * from marts.fct_fraud_alerts").to_pylist()
+    assert [(one["alert_id"], one["latency_ms"], one["purchase_usd"]) for one in told] == [
+        (alert.alert_id, 250, Decimal("10.00"))
+    ]
+    assert warned(settings, dbt) == set()
+    late = row | {"append_time": append + dt.timedelta(milliseconds=1001)}
+    replace_day(settings, FRAUD_ALERTS.silver_table, FIRST, [late])
+    load(settings, [FIRST])
+    assert dbt.run(settings, "run", [FIRST]) == (True, {})
+    assert warned(settings, dbt) == {"alerts_come_within_a_second"}
 
 
 @pytest.mark.usefixtures("built")

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import write_deltalake
 
-from retail_platform.contracts import INGEST_BATCHES, INVENTORY, SALES_BY_MINUTE, TRANSACTIONS, Table
+from retail_platform.contracts import INGEST_BATCHES, INVENTORY, TRANSACTIONS, WAREHOUSE_TABLES, Table, TopicContract
 from retail_platform.contracts import model as contract_types
 from retail_platform.producer.message import Message
 from retail_platform.settings import Settings
@@ -118,6 +118,28 @@ def rows_of(messages: Iterable[Message]) -> tuple[list[Row], list[Row]]:
     return lines, movements
 
 
+def row_of(contract: TopicContract, event: Mapping[str, Any], offset: int) -> Row:
+    """The silver row of a valid event without lines."""
+    row: Row = {leaf.column: _typed(leaf.type, event.get(leaf.path)) for leaf in contract.header_leaves}
+    return row | {
+        "business_date": row["event_time"].date(),
+        "topic": contract.topic,
+        "partition": 0,
+        "offset": offset,
+        "append_time": COMMITTED - dt.timedelta(milliseconds=500),
+        "query_id": QUERY,
+        "batch_id": 0,
+    }
+
+
+def _typed(kind: contract_types.Scalar, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(kind, contract_types.Instant):
+        return dt.datetime.fromisoformat(value)
+    return Decimal(value) if isinstance(kind, contract_types.Amount) else value
+
+
 def write(
     settings: Settings, table: Table, rows: Sequence[Mapping[str, Any]], mode: str = "append", **options: Any
 ) -> None:
@@ -137,8 +159,11 @@ def replace_day(settings: Settings, table: Table, date: dt.date, rows: Sequence[
 def write_lake(
     settings: Settings, lines: Sequence[Row], movements: Sequence[Row] = (), batches: Sequence[Row] = ()
 ) -> None:
-    """Every table that the warehouse loads; minute sales are left empty."""
-    write(settings, LINES, lines)
-    write(settings, MOVEMENTS, movements)
-    write(settings, SALES_BY_MINUTE, [])
-    write(settings, INGEST_BATCHES, batches or [batch(0, {row["business_date"] for row in lines})])
+    """Every table that the warehouse loads; those not given are left empty."""
+    rows = {
+        LINES: lines,
+        MOVEMENTS: movements,
+        INGEST_BATCHES: batches or [batch(0, {row["business_date"] for row in lines})],
+    }
+    for table in WAREHOUSE_TABLES:
+        write(settings, table, rows.get(table, ()))

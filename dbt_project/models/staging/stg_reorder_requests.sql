@@ -1,0 +1,23 @@
+select
+    event_id,
+    event_time,
+    request_id,
+    store_id,
+    product_id,
+    cycle,
+    status,
+    quantity,
+    position,
+    on_hand,
+    backorders,
+    reorder_point,
+    safety_stock,
+    economic_quantity,
+    demand_mean,
+    demand_deviation,
+    demand_method,
+    parameters_version,
+    evidence,
+    business_date,
+    append_time
+from {{ source("raw", "reorder_requests") }}
