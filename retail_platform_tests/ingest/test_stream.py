@@ -84,7 +84,7 @@ def test_a_twin_is_dropped_in_its_batch_in_a_later_batch_and_beyond_the_horizon(
     drain(spark, forgetful)
 
     assert rows(lake_settings, LINES, "select count(distinct event_id), count(*) from t") == [(3, 6)]
-    (transactions, _) = quality.balance(lake_settings)
+    transactions, *_ = quality.balance(lake_settings)
     assert (transactions.bronze, transactions.silver, transactions.duplicates) == (8, 3, 5)
     assert transactions.difference == 0
 
