@@ -106,6 +106,16 @@ class Settings(BaseSettings):
     dagster_ui_url: str = Field(
         "http://127.0.0.1:3000", description="Where people reach Dagster's UI: alerts link to it."
     )
+    dagster_postgres_host: str | None = Field(
+        None, description="Host of the PostgreSQL that keeps Dagster's history. Unset: SQLite below RETAIL_HOME."
+    )
+    dagster_postgres_port: int = Field(5432, ge=1, le=65535, description="Its port.")
+    dagster_postgres_db: str = Field("dagster", description="Its database.")
+    dagster_postgres_user: str = Field("dagster", description="Its user, who owns the database.")
+    dagster_postgres_password: SecretStr | None = Field(None, description="The user's password.")
+    dagster_postgres_sslmode: Literal["disable", "prefer", "require"] = Field(
+        "prefer", description="Whether the connection to it is encrypted."
+    )
 
     aws_access_key_id: str | None = Field(None, description="AWS key; unset: the default credential chain.")
     aws_secret_access_key: SecretStr | None = Field(None, description="AWS secret key.")
@@ -172,6 +182,8 @@ class Settings(BaseSettings):
                     raise ValueError(
                         f"{name.upper()} is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it"
                     )
+        if self.dagster_postgres_host is not None and self.dagster_postgres_password is None:
+            raise ValueError("DAGSTER_POSTGRES_PASSWORD is missing; DAGSTER_POSTGRES_HOST needs it")
         if self.warehouse == "snowflake":
             raise ValueError("WAREHOUSE=snowflake is not in this version yet; use WAREHOUSE=duckdb")
         if self.s3_bucket is not None:
