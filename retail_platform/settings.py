@@ -20,7 +20,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from retail_platform.contracts import TOPICS, TRANSACTIONS, TopicContract
 from retail_platform.errors import SettingsError
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
+#: Where ``dbt_project`` and ``dagster.yaml`` are: the checkout; where a wheel is installed, a folder of the package.
+PROJECT_ROOT = _CHECKOUT or _PACKAGE / "project"
+#: Where relative paths start and ``.env`` is: the checkout; where a wheel is installed, the working folder.
+WORK_ROOT = _CHECKOUT or Path.cwd()
 #: The exchange rates (``currency,valid_from,usd_per_unit``): dbt's seed, and what the reactions count with.
 FX_RATES = PROJECT_ROOT / "dbt_project" / "seeds" / "fx_rates.csv"
 
@@ -168,7 +173,7 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         path = value.expanduser()
-        return path if path.is_absolute() else PROJECT_ROOT / path
+        return path if path.is_absolute() else WORK_ROOT / path
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -258,7 +263,7 @@ class Settings(BaseSettings):
         return self.retail_outputs / "marts"
 
 
-def load_settings(env_file: Path | None = PROJECT_ROOT / ".env", **overrides: object) -> Settings:
+def load_settings(env_file: Path | None = WORK_ROOT / ".env", **overrides: object) -> Settings:
     """Read the settings from the environment, then ``env_file``; ``overrides`` win over both.
 
     Raises:

@@ -62,10 +62,10 @@ class Build:
         self.environment = {"PATH": f"{uv.parent}:/usr/bin:/bin", "HOME": str(root / "root"), "UV_OFFLINE": "1"}
         self.workdir = root
 
-    def run(self, *stages: str) -> None:
-        """Carry out the instructions of these stages, in order."""
+    def run(self, *stages: str, but: tuple[str, ...] = ()) -> None:
+        """Carry out the instructions of these stages, in order, but RUN with one of these texts in it."""
         for step in dockerfile():
-            if step.stage not in stages:
+            if step.stage not in stages or any(text in step.text for text in but):
                 continue
             if step.name == "ENV":
                 for word in shlex.split(step.text):
