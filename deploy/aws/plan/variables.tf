@@ -106,8 +106,10 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = alltrue([for name in keys(var.settings) : !can(regex("PASSWORD|SECRET_ACCESS_KEY|SESSION_TOKEN|WEBHOOK_URL|ROUTING_KEY", name))])
-    error_message = "A secret does not belong into settings, where Terraform's state and the task definition show it: put it into Secrets Manager, and its ARN into secrets."
+    condition = alltrue([for name in keys(var.settings) :
+      !can(regex("PASSWORD|SECRET_ACCESS_KEY|SESSION_TOKEN|WEBHOOK_URL|ROUTING_KEY", name))
+    ])
+    error_message = "A secret stands in settings, where the state would show it: put it into Secrets Manager, its ARN into secrets."
   }
 }
 

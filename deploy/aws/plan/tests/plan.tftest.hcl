@@ -44,9 +44,9 @@ run "least_privilege" {
     error_message = "A policy allows actions by a wildcard."
   }
   assert {
-    condition = toset(flatten([for policy in output.policies : [for statement in jsondecode(policy).Statement : statement.Sid if statement.Resource == "*"]])) == toset([
-      "LogInToTheRegistry", "Sessions",
-    ])
+    condition = toset(flatten([for policy in output.policies : [
+      for statement in jsondecode(policy).Statement : statement.Sid if statement.Resource == "*"
+    ]])) == toset(["LogInToTheRegistry", "Sessions"])
     error_message = "More than the two statements whose actions know no resources reach every resource."
   }
   assert {
@@ -56,7 +56,9 @@ run "least_privilege" {
     error_message = "The webserver or the daemon reaches data."
   }
   assert {
-    condition     = [for statement in jsondecode(output.policies.spark).Statement : statement.Resource if statement.Sid == "ReadTopics"] == ["arn:aws:kafka:eu-west-1:111122223333:topic/retail/u-1/*"]
+    condition = [
+      for statement in jsondecode(output.policies.spark).Statement : statement.Resource if statement.Sid == "ReadTopics"
+    ] == ["arn:aws:kafka:eu-west-1:111122223333:topic/retail/u-1/*"]
     error_message = "Spark reads topics of other clusters, or none."
   }
   assert {
@@ -86,7 +88,9 @@ run "containers_are_told_what_they_need" {
     error_message = "The webserver and the daemon get a secret that they do not need."
   }
   assert {
-    condition     = contains(flatten([for statement in jsondecode(output.policies.execution).Statement : statement.Resource if statement.Sid == "ReadSecrets"]), "arn:aws:secretsmanager:eu-west-1:111122223333:secret:snowflake-a")
+    condition = contains(flatten([
+      for statement in jsondecode(output.policies.execution).Statement : statement.Resource if statement.Sid == "ReadSecrets"
+    ]), "arn:aws:secretsmanager:eu-west-1:111122223333:secret:snowflake-a")
     error_message = "A secret is handed over that the execution role may not read."
   }
 }
