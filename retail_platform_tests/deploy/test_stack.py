@@ -30,9 +30,9 @@ from retail_platform_tests.deploy import postgres
 from retail_platform_tests.deploy.containers import DOCKER, base_environment, command_of, compose, entrypoint
 from retail_platform_tests.listening import listening, open_to_others
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
-_SECONDS = 120.0
+_SECONDS = 180.0
 _BIN = Path(sys.executable).parent
 _LONG_LIVED = ("reactions", "metrics")
 
