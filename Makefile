@@ -9,7 +9,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo dev test soak lint audit bench lock clean
+.PHONY: help setup ready demo dev test soak lint audit bench wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ audit: ready ## Look the locked packages up among the known vulnerabilities (nee
 
 bench: ready ## Measure this machine; the result file names it and the versions
 	@$(VENV)/python -m benchmarks $(ARGS)
+
+wheel: ready ## Build the wheel into dist/
+	@$(VENV)/uv build --quiet --wheel --no-build-isolation --out-dir dist
 
 lock: ready ## Write requirements.lock again from pyproject.toml (needs the network)
 	@$(VENV)/uv pip compile pyproject.toml --group dev --group setup --universal --python-version 3.11 \

@@ -20,7 +20,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from retail_platform.contracts import SOURCE_TOPICS, TOPICS, TRANSACTIONS, TopicContract
 from retail_platform.errors import SettingsError
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
+#: Where ``dbt_project`` and ``dagster.yaml`` are: the checkout; where a wheel is installed, a folder of the package.
+PROJECT_ROOT = _CHECKOUT or _PACKAGE / "project"
+#: Where relative paths start and ``.env`` is: the checkout; where a wheel is installed, the working folder.
+WORK_ROOT = _CHECKOUT or Path.cwd()
 #: The exchange rates (``currency,valid_from,usd_per_unit``): dbt's seed, and what the reactions count with.
 FX_RATES = PROJECT_ROOT / "dbt_project" / "seeds" / "fx_rates.csv"
 
@@ -106,6 +111,16 @@ class Settings(BaseSettings):
     dagster_ui_url: str = Field(
         "http://127.0.0.1:3000", description="Where people reach Dagster's UI: alerts link to it."
     )
+    dagster_postgres_host: str | None = Field(
+        None, description="Host of the PostgreSQL that keeps Dagster's history. Unset: SQLite below RETAIL_HOME."
+    )
+    dagster_postgres_port: int = Field(5432, ge=1, le=65535, description="Its port.")
+    dagster_postgres_db: str = Field("dagster", description="Its database.")
+    dagster_postgres_user: str = Field("dagster", description="Its user, who owns the database.")
+    dagster_postgres_password: SecretStr | None = Field(None, description="The user's password.")
+    dagster_postgres_sslmode: Literal["disable", "prefer", "require"] = Field(
+        "prefer", description="Whether the connection to it is encrypted."
+    )
 
     aws_access_key_id: str | None = Field(None, description="AWS key; unset: the default credential chain.")
     aws_secret_access_key: SecretStr | None = Field(None, description="AWS secret key.")
@@ -158,7 +173,7 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         path = value.expanduser()
-        return path if path.is_absolute() else PROJECT_ROOT / path
+        return path if path.is_absolute() else WORK_ROOT / path
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -172,6 +187,8 @@ class Settings(BaseSettings):
                     raise ValueError(
                         f"{name.upper()} is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it"
                     )
+        if self.dagster_postgres_host is not None and self.dagster_postgres_password is None:
+            raise ValueError("DAGSTER_POSTGRES_PASSWORD is missing; DAGSTER_POSTGRES_HOST needs it")
         if self.warehouse == "snowflake":
             raise ValueError("WAREHOUSE=snowflake is not in this version yet; use WAREHOUSE=duckdb")
         if self.s3_bucket is not None:
@@ -254,7 +271,7 @@ class Settings(BaseSettings):
         return self.retail_outputs / "marts"
 
 
-def load_settings(env_file: Path | None = PROJECT_ROOT / ".env", **overrides: object) -> Settings:
+def load_settings(env_file: Path | None = WORK_ROOT / ".env", **overrides: object) -> Settings:
     """Read the settings from the environment, then ``env_file``; ``overrides`` win over both.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import signal
 import socket
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,20 +23,21 @@ from retail_platform.lakehouse.lease import holder
 from retail_platform.producer import online_retail
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, load_settings
 from retail_platform_tests.conftest import SHORT_LIVED
+from retail_platform_tests.dagster_api import REPOSITORY, DagsterApi
 from retail_platform_tests.ingest.running import deliver, message, sale
 from retail_platform_tests.listening import listening, open_to_others
 
 pytestmark = pytest.mark.timeout(900)
 
 _SECONDS = 240.0
-_REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "retail-platform"}
 
 
-class Platform:
+class Platform(DagsterApi):
     """A running `retail dev`, asked through the GraphQL API of its UI."""
 
     def __init__(self, settings: Settings, port: int) -> None:
-        self.settings, self.port, self._url = settings, port, f"http://127.0.0.1:{port}/graphql"
+        super().__init__(port)
+        self.settings = settings
         env = child_environment(settings) | {
             "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
             "SPARK_DRIVER_MEMORY": "800m",
@@ -46,15 +45,6 @@ class Platform:
         }
         command = [str(Path(sys.executable).with_name("retail")), "dev", "--port", str(port)]
         self.process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
-
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data that a query or mutation answers with."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(self._url, body, {"content-type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
-            answer: dict[str, Any] = json.loads(response.read())
-        assert "errors" not in answer, answer["errors"]
-        return answer["data"]  # type: ignore[no-any-return]
 
     def until(self, what: str, holds: Callable[[], Any]) -> Any:
         """Wait until ``holds`` answers with something true."""
@@ -69,14 +59,6 @@ class Platform:
                 return found
             assert time.monotonic() < deadline, f"not within {_SECONDS:.0f} s: {what}"
             time.sleep(0.5)
-
-    def runs(self, job: str) -> list[tuple[str, str]]:
-        """(run id, status) of a job's runs, newest first."""
-        data = self.ask(
-            "query($job: String!) {runsOrError(filter: {pipelineName: $job}) {... on Runs {results {runId status}}}}",
-            job=job,
-        )
-        return [(run["runId"], run["status"]) for run in data["runsOrError"]["results"]]
 
     def green(self, *path: str) -> int:
         """How many partitions of an asset are materialized."""
@@ -115,7 +97,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def test_the_supervisor_starts_the_stream_and_the_partitions_turn_green(platform: Platform) -> None:
-    _stop_sensor(platform, "late_arrivals")
+    platform.until("the code location", lambda: platform.stop_sensor("late_arrivals"))
     ((_, _),) = platform.until(
         "the sensor's run", lambda: [run for run in platform.runs("ingest_stream") if run[1] == "STARTED"]
     )
@@ -139,7 +121,7 @@ def test_a_partition_launched_from_the_ui_gives_its_row_of_the_csv(platform: Pla
         "mutation($p: ExecutionParams!) {launchRun(executionParams: $p) "
         "{__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}}",
         p={
-            "selector": {**_REPOSITORY, "jobName": "daily_kpis"},
+            "selector": {**REPOSITORY, "jobName": "daily_kpis"},
             "runConfigData": "{}",
             "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "2010-12-01"}]},
         },
@@ -205,21 +187,6 @@ def test_ctrl_c_ends_all_of_it(platform: Platform) -> None:
     assert owner is not None
     with pytest.raises(ProcessLookupError):
         os.kill(owner.pid, 0)
-
-
-def _stop_sensor(platform: Platform, name: str) -> None:
-    """Turn a sensor off, as the switch in the UI does: the tests launch what they want to see."""
-    query = (
-        "query($s: RepositorySelector!) {sensorsOrError(repositorySelector: $s) {... on Sensors {results {id name}}}}"
-    )
-
-    def sensors() -> list[dict[str, str]]:
-        found: list[dict[str, str]] = platform.ask(query, s=_REPOSITORY)["sensorsOrError"].get("results", [])
-        return found
-
-    found = platform.until("the code location", sensors)
-    (sensor,) = (entry for entry in found if entry["name"] == name)
-    platform.ask("mutation($id: String!) {stopSensor(id: $id) {__typename}}", id=sensor["id"])
 
 
 def _figures(settings: Settings) -> list[dict[str, str]]:

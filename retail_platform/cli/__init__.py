@@ -12,6 +12,7 @@ from retail_platform.cli import (  # noqa: F401  they register themselves
     quarantine,
     reactions,
     rebuild,
+    serve,
     stream,
 )
 from retail_platform.cli.app import main

@@ -3,17 +3,19 @@
 import datetime as dt
 import logging
 import os
-import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from retail_platform.defs import build_defs
 from retail_platform.defs.automation import RANGE_END, RANGE_START
 from retail_platform.defs.common import QUIET_CONSOLE, why_step_failed
+from retail_platform.defs.history import postgres_environment, postgres_storage, require_postgres
 from retail_platform.settings import PROJECT_ROOT, Settings
 
 
@@ -41,11 +43,23 @@ class RunOutcome:
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """DAGSTER_HOME with the project's ``dagster.yaml`` in it."""
+    """DAGSTER_HOME with the project's ``dagster.yaml`` in it, and where its history is kept if not in SQLite.
+
+    Raises:
+        RetailError: the PostgreSQL of the settings cannot be used; the line says why.
+    """
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
+    text = (PROJECT_ROOT / "dagster.yaml").read_text(encoding="utf-8")
+    if settings.dagster_postgres_host is not None:
+        require_postgres(settings)
+        os.environ.update(postgres_environment(settings))
+        text += "\n" + yaml.safe_dump({"storage": postgres_storage(settings)})
+    # Several processes come here at once, and others read it meanwhile.
+    with tempfile.NamedTemporaryFile("w", dir=home, prefix="dagster.yaml.", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    Path(file.name).replace(home / "dagster.yaml")
     return home
 
 

@@ -1,0 +1,150 @@
+# What is decided before anything is made: addresses, who may do what, what the containers are told. It needs no provider,
+# so `terraform test` proves it anywhere, without an account.
+
+terraform {
+  required_version = ">= 1.11"
+}
+
+locals {
+  # Public and private /20s, one of each for a zone, from the two halves of the VPC.
+  public_subnets  = { for index, zone in var.zones : zone => cidrsubnet(var.vpc_cidr, 4, index) }
+  private_subnets = { for index, zone in var.zones : zone => cidrsubnet(var.vpc_cidr, 4, index + 8) }
+
+  bucket_arn = "arn:${var.partition}:s3:::${var.bucket}"
+
+  # MSK names its topics and groups after the cluster: arn:…:cluster/NAME/UUID becomes arn:…:topic/NAME/UUID/TOPIC.
+  topics_arn = "${replace(var.kafka_cluster_arn, ":cluster/", ":topic/")}/*"
+  groups_arn = "${replace(var.kafka_cluster_arn, ":cluster/", ":group/")}/*"
+
+  use_key = {
+    Sid      = "UseTheKey"
+    Effect   = "Allow"
+    Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    Resource = var.key_arn
+  }
+
+  lake = [
+    {
+      Sid       = "ListTheLake"
+      Effect    = "Allow"
+      Action    = ["s3:ListBucket"]
+      Resource  = local.bucket_arn
+      Condition = { StringLike = { "s3:prefix" = ["${var.prefix}/*", var.prefix] } }
+    },
+    {
+      Sid      = "ReadAndWriteTheLake"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+      Resource = "${local.bucket_arn}/${var.prefix}/*"
+    },
+  ]
+
+  # `aws ecs execute-command` and port forwarding, by which people reach the UI; these actions know no resources.
+  sessions = {
+    Sid    = "Sessions"
+    Effect = "Allow"
+    Action = [
+      "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel",
+      "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+    ]
+    Resource = "*"
+  }
+
+  state = {
+    Sid       = "MountTheState"
+    Effect    = "Allow"
+    Action    = ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"]
+    Resource  = var.file_system_arn
+    Condition = { StringEquals = { "elasticfilesystem:AccessPointArn" = var.access_point_arn } }
+  }
+
+  statements = {
+    # The code server and the runs that it carries.
+    code = concat(local.lake, [local.use_key, local.state, local.sessions, {
+      Sid      = "SubmitSparkJobs"
+      Effect   = "Allow"
+      Action   = ["emr-serverless:StartJobRun", "emr-serverless:GetApplication"]
+      Resource = var.spark_application_arn
+      }, {
+      Sid      = "FollowSparkJobs"
+      Effect   = "Allow"
+      Action   = ["emr-serverless:GetJobRun", "emr-serverless:CancelJobRun"]
+      Resource = "${var.spark_application_arn}/jobruns/*"
+      }, {
+      Sid       = "AsTheirRoleOnly"
+      Effect    = "Allow"
+      Action    = ["iam:PassRole"]
+      Resource  = var.spark_role_arn
+      Condition = { StringEquals = { "iam:PassedToService" = "emr-serverless.amazonaws.com" } }
+    }])
+
+    # Webserver and daemon: the history is in PostgreSQL, the step logs in the state; no data.
+    control = [local.state, local.sessions]
+
+    # Spark jobs: the lake, and reading Kafka.
+    spark = concat(local.lake, [local.use_key, {
+      Sid      = "ConnectToKafka"
+      Effect   = "Allow"
+      Action   = ["kafka-cluster:Connect", "kafka-cluster:DescribeCluster"]
+      Resource = var.kafka_cluster_arn
+      }, {
+      Sid      = "ReadTopics"
+      Effect   = "Allow"
+      Action   = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"]
+      Resource = local.topics_arn
+      }, {
+      Sid      = "BeInGroups"
+      Effect   = "Allow"
+      Action   = ["kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"]
+      Resource = local.groups_arn
+    }])
+
+    # ECS itself, before a container runs: image, log streams, the secrets that it hands over.
+    execution = [
+      {
+        Sid      = "LogInToTheRegistry"
+        Effect   = "Allow"
+        Action   = ["ecr:GetAuthorizationToken"]
+        Resource = "*"
+      },
+      {
+        Sid      = "PullTheImage"
+        Effect   = "Allow"
+        Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        Resource = var.repository_arn
+      },
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${var.log_group_arn}:*"
+      },
+      {
+        Sid      = "ReadSecrets"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:GetSecretValue"]
+        Resource = distinct(concat([var.kafka_secret_arn, var.postgres_secret_arn], values(var.secrets)))
+      },
+      {
+        Sid      = "DecryptThem"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt"]
+        Resource = var.key_arn
+      },
+    ]
+  }
+
+  history = {
+    DAGSTER_POSTGRES_HOST    = var.postgres_host
+    DAGSTER_POSTGRES_PORT    = tostring(var.postgres_port)
+    DAGSTER_POSTGRES_DB      = var.postgres_db
+    DAGSTER_POSTGRES_USER    = var.postgres_user
+    DAGSTER_POSTGRES_SSLMODE = "require"
+  }
+
+  kafka = {
+    KAFKA_BOOTSTRAP_SERVERS = var.kafka_bootstrap_servers
+    KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
+    KAFKA_SASL_MECHANISM    = "SCRAM-SHA-512"
+  }
+}

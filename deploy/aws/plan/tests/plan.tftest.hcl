@@ -1,0 +1,116 @@
+# terraform -chdir=deploy/aws/plan init && terraform -chdir=deploy/aws/plan test
+
+variables {
+  vpc_cidr                = "10.20.0.0/16"
+  zones                   = ["eu-west-1a", "eu-west-1b", "eu-west-1c"]
+  bucket                  = "lake-1"
+  key_arn                 = "arn:aws:kms:eu-west-1:111122223333:key/k-1"
+  kafka_cluster_arn       = "arn:aws:kafka:eu-west-1:111122223333:cluster/retail/u-1"
+  kafka_bootstrap_servers = "b-1.example.com:9096,b-2.example.com:9096"
+  kafka_secret_arn        = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:AmazonMSK_retail-a"
+  postgres_host           = "db.example.com"
+  postgres_port           = 5432
+  postgres_db             = "dagster"
+  postgres_user           = "dagster"
+  postgres_secret_arn     = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:postgres-a"
+  spark_application_arn   = "arn:aws:emr-serverless:eu-west-1:111122223333:/applications/a1"
+  spark_role_arn          = "arn:aws:iam::111122223333:role/retail-spark"
+  file_system_arn         = "arn:aws:elasticfilesystem:eu-west-1:111122223333:file-system/fs-1"
+  access_point_arn        = "arn:aws:elasticfilesystem:eu-west-1:111122223333:access-point/fsap-1"
+  repository_arn          = "arn:aws:ecr:eu-west-1:111122223333:repository/retail"
+  log_group_arn           = "arn:aws:logs:eu-west-1:111122223333:log-group:/retail"
+}
+
+run "subnets_do_not_overlap" {
+  command = plan
+
+  assert {
+    condition     = length(distinct(concat(values(output.public_subnets), values(output.private_subnets)))) == 6
+    error_message = "Two subnets have the same addresses."
+  }
+  assert {
+    condition     = output.private_subnets["eu-west-1a"] == "10.20.128.0/20" && output.public_subnets["eu-west-1c"] == "10.20.32.0/20"
+    error_message = "Subnets are not where they were: moving them replaces all that is in them."
+  }
+}
+
+run "least_privilege" {
+  command = plan
+
+  assert {
+    condition = alltrue(flatten([for policy in output.policies : [for statement in jsondecode(policy).Statement : [
+      for action in flatten([statement.Action]) : !strcontains(action, "*")
+    ]]]))
+    error_message = "A policy allows actions by a wildcard."
+  }
+  assert {
+    condition = toset(flatten([for policy in output.policies : [
+      for statement in jsondecode(policy).Statement : statement.Sid if statement.Resource == "*"
+    ]])) == toset(["LogInToTheRegistry", "Sessions"])
+    error_message = "More than the two statements whose actions know no resources reach every resource."
+  }
+  assert {
+    condition = alltrue([for statement in jsondecode(output.policies.control).Statement :
+      alltrue([for action in statement.Action : !can(regex("^(s3|kms|kafka-cluster|emr-serverless|secretsmanager|iam):", action))])
+    ])
+    error_message = "The webserver or the daemon reaches data."
+  }
+  assert {
+    condition = [
+      for statement in jsondecode(output.policies.spark).Statement : statement.Resource if statement.Sid == "ReadTopics"
+    ] == ["arn:aws:kafka:eu-west-1:111122223333:topic/retail/u-1/*"]
+    error_message = "Spark reads topics of other clusters, or none."
+  }
+  assert {
+    condition     = !strcontains(output.policies.spark, "WriteData")
+    error_message = "Spark may write to Kafka; it only reads."
+  }
+}
+
+run "containers_are_told_what_they_need" {
+  command = plan
+
+  variables {
+    settings = { BUSINESS_TIMEZONE = "Europe/London", KAFKA_SECURITY_PROTOCOL = "PLAINTEXT" }
+    secrets  = { SNOWFLAKE_PASSWORD = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:snowflake-a" }
+  }
+
+  assert {
+    condition     = output.environment.code.BUSINESS_TIMEZONE == "Europe/London" && output.environment.code.S3_BUCKET == "lake-1"
+    error_message = "The code server does not get its settings."
+  }
+  assert {
+    condition     = output.environment.code.KAFKA_SECURITY_PROTOCOL == "SASL_SSL"
+    error_message = "A setting weakens what this configuration has made."
+  }
+  assert {
+    condition     = keys(output.secrets.control) == ["DAGSTER_POSTGRES_PASSWORD"]
+    error_message = "The webserver and the daemon get a secret that they do not need."
+  }
+  assert {
+    condition = contains(flatten([
+      for statement in jsondecode(output.policies.execution).Statement : statement.Resource if statement.Sid == "ReadSecrets"
+    ]), "arn:aws:secretsmanager:eu-west-1:111122223333:secret:snowflake-a")
+    error_message = "A secret is handed over that the execution role may not read."
+  }
+}
+
+run "a_secret_among_the_settings_is_refused" {
+  command = plan
+
+  variables {
+    settings = { SNOWFLAKE_PASSWORD = "value" }
+  }
+
+  expect_failures = [var.settings]
+}
+
+run "a_value_in_the_place_of_an_arn_is_refused" {
+  command = plan
+
+  variables {
+    secrets = { SNOWFLAKE_PASSWORD = "value" }
+  }
+
+  expect_failures = [var.secrets]
+}

@@ -1,0 +1,26 @@
+terraform {
+  # Write-only arguments, which keep passwords out of the state.
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.25"
+    }
+    random = {
+      source  = "hashicorp/random"
+      version = "~> 3.7"
+    }
+  }
+
+  # The state: give bucket, key, region and use_lockfile=true by `terraform init -backend-config=…`.
+  backend "s3" {}
+}
+
+provider "aws" {
+  region = var.region
+
+  default_tags {
+    tags = { Project = var.name, ManagedBy = "terraform" }
+  }
+}
