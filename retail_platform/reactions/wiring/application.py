@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 from quixstreams import Application
@@ -28,15 +29,22 @@ def application(
     settings: Settings, which: ReactionApplication, on_message_processed: Callable[[str, int, int], None] | None = None
 ) -> Application:
     """One process of an application, exactly once; run several and they share the partitions."""
+    group = f"{settings.reactions_group}-{which.name}"
+    producing = {
+        "linger.ms": 2,
+        "transaction.timeout.ms": _TRANSACTION_MS,
+        # Each process its own, or they would fence each other off; with the group's name, for an ACL to know them by.
+        "transactional.id": f"{group}-{uuid.uuid4()}",
+    }
     return Application(
         broker_address=ConnectionConfig.from_librdkafka_dict(kafka.librdkafka_options(settings)),
-        consumer_group=f"{settings.reactions_group}-{which.name}",
+        consumer_group=group,
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
         commit_interval=_COMMIT_SECONDS,
         state_dir=settings.reactions_dir / which.name,
         consumer_extra_config={"fetch.wait.max.ms": 20, **_QUICK_TAKEOVER},
-        producer_extra_config={"linger.ms": 2, "transaction.timeout.ms": _TRANSACTION_MS},
+        producer_extra_config=producing,
         consumer_poll_timeout=0.05,
         on_message_processed=on_message_processed,
         loglevel="WARNING",

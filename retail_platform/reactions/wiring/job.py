@@ -23,6 +23,7 @@ from retail_platform.reactions.applications import ReactionApplication, applicat
 from retail_platform.reactions.metrics.rates import read_rates
 from retail_platform.reactions.wiring.application import application
 from retail_platform.reactions.wiring.topology import wire
+from retail_platform.refusals import refusal
 from retail_platform.reporting import Report, reporting
 from retail_platform.settings import FX_RATES, Settings, get_settings
 
@@ -58,10 +59,11 @@ class Job:
             with self._heart(app):
                 app.run()
         except Exception as error:
-            self._beat("failed", _first_line(error))
+            cause = str(error) if isinstance(error, RetailError) else refusal(self.settings, str(error))
+            self._beat("failed", cause or _first_line(error))
             if isinstance(error, RetailError):
                 raise
-            raise RetailError(f"{self.which.name} ended: {_first_line(error)}") from error
+            raise RetailError(f"{self.which.name} ended: {cause or _first_line(error)}") from error
         self._beat("stopped")
 
     def _count(self, _topic: str, _partition: int, _offset: int) -> None:
