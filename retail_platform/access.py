@@ -1,7 +1,7 @@
 """Who may do what on a Kafka cluster with ACLs: the least that each part of the platform needs, declared once.
 
 The tests grant exactly this to the principals of a secured broker and run the platform with it; the page
-docs/operate/kafka-security.md lists it. It names no user: which user plays which part is the cluster's business.
+docs/operate/kafka-access.md lists it. It names no user: which user plays which part is the cluster's business.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retail_platform.contracts import REACTION_TOPICS
-from retail_platform.contracts.pages import markdown_table
+from retail_platform.contracts.pages import GENERATED, markdown_table
 from retail_platform.settings import Settings
 
 Resource = Literal["topic", "group", "transactional-id"]
@@ -58,26 +58,23 @@ def parts(settings: Settings) -> tuple[Part, ...]:
     return (
         Part(
             "admin",
-            "`retail dev` before its streams, or whoever creates the topics",
+            "Who creates the topics, once: `retail dev`, or `kafka-topics.sh`.",
             tuple(Grant("topic", topic, ("Create", "Describe", "DescribeConfigs")) for topic in (*events, *results)),
         ),
         Part(
             "producer",
-            "the tills; `retail simulate`, `retail replay`",
+            "The tills; `retail simulate`, `retail replay`.",
             tuple(Grant("topic", topic, ("Write", "Describe")) for topic in events),
         ),
         Part(
             "ingest",
-            "the Spark stream; the checks of Kafka against the lake; `retail kafka status`",
-            (
-                *(Grant("topic", topic, ("Read", "Describe")) for topic in events),
-                # Spark makes up a group for each query; it only ever looks itself up in it, and commits nothing.
-                Grant("group", "spark-kafka-source-", ("Read",), prefixed=True),
-            ),
+            "The Spark stream; the checks of Kafka against the lake; `retail kafka status`, `retail doctor`.",
+            # No group: Spark keeps its offsets in its checkpoints, and assigns itself the partitions.
+            tuple(Grant("topic", topic, ("Read", "Describe")) for topic in events),
         ),
         Part(
             "reactions",
-            "`reactions` and `metrics`",
+            "The applications `reactions` and `metrics`.",
             (
                 *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in events),
                 *(Grant("topic", topic, ("Write", "Describe", "DescribeConfigs")) for topic in results),
@@ -93,8 +90,8 @@ def parts(settings: Settings) -> tuple[Part, ...]:
     )
 
 
-def access_tables(settings: Settings, bootstrap: str = "BROKER:9094") -> str:
-    """The list as Markdown: a table and the commands of each part."""
+def access_page(settings: Settings, bootstrap: str = "BROKER:9094") -> str:
+    """The list as a Markdown page: for each part a table, and the commands that grant it."""
     sections = []
     for part in parts(settings):
         rows = [
@@ -103,5 +100,10 @@ def access_tables(settings: Settings, bootstrap: str = "BROKER:9094") -> str:
         ]
         table = markdown_table(("resource", "name", "operations"), rows)
         commands = "\n".join(part.commands(f"retail-{part.name}", bootstrap))
-        sections.append(f"### {part.name}\n\nRuns: {part.runs}.\n\n{table}\n\n```bash\n{commands}\n```")
-    return "\n\n".join(sections)
+        sections.append(f"## {part.name}\n\n{part.runs}\n\n{table}\n\n```bash\n{commands}\n```")
+    about = (
+        "What each part of the platform needs on a Kafka with ACLs, and no more: the tests grant this list on a secured "
+        "broker, by these commands, and run the parts with it. The users' names are free; a `*` stands for any ending. "
+        "`KAFKA_TOPIC` and `REACTIONS_GROUP` change the names. How to log in: [kafka-security](kafka-security.md)."
+    )
+    return "\n\n".join((f"# Who may do what in Kafka\n\n{GENERATED}\n\n{about}", *sections)) + "\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -31,6 +32,8 @@ _UNKNOWN_TOPIC = 3
 _LOOK_SECONDS = 0.1
 _CALL_SECONDS = 5.0
 _TIMESTAMP_TYPE = "message.timestamp.type"
+
+_CONNECTING = re.compile("bootstrap|connect|handshake|SSL|SASL|timeout", re.IGNORECASE)
 
 _T = TypeVar("_T")
 
@@ -289,20 +292,19 @@ def _ask(settings: Settings, question: Coroutine[Any, Any, _T], timeout_seconds:
         try:
             return asyncio.run(limited())
         except (KafkaError, TimeoutError, OSError) as error:
-            said = f"{type(error).__name__}: {error}"
-            raise RetailError(
-                refusal(settings, said) or refused_login(settings) or _unreachable(settings, str(error) or said)
-            ) from error
+            why = explained(settings, f"{type(error).__name__}: {error}")
+            raise RetailError(why or _unreachable(settings, str(error) or type(error).__name__)) from error
 
 
-def refused_login(settings: Settings) -> str | None:
-    """Why a server lets this client not in, and the mend; ``None`` when the cause is another.
+def explained(settings: Settings, said: str) -> str | None:
+    """What a client's error means in one line, with the mend, when Kafka refuses this client; ``None`` when it does not.
 
-    aiokafka's clients only say that no server could be used, so each is called once more to hear what it says.
+    The clients may keep to themselves why no server can be used; then each is called once more to hear it.
     """
-    if settings.embedded_kafka and settings.kafka_security_protocol == "PLAINTEXT":
-        return None
-    return asyncio.run(_refused_login(settings))
+    why = refusal(settings, said)
+    if why is None and _CONNECTING.search(said) and not settings.embedded_kafka:
+        return asyncio.run(_refused_login(settings))
+    return why
 
 
 async def _refused_login(settings: Settings) -> str | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from retail_platform.settings import Settings
 
-_GRANTS = "(docs/operate/kafka-security.md lists what each part needs)"
+_GRANTS = "(docs/operate/kafka-access.md lists what each part needs)"
 
 
 class _Refusal(NamedTuple):
@@ -58,9 +58,9 @@ _REFUSALS = (
         "the broker at {servers} refuses this client's certificate, or misses one; set KAFKA_SSL_CERTIFICATE_FILE",
     ),
     _refusal(
-        r"Connection at \S+ closed|unsupported or unrecognized SSL message|wrong.version.number",
-        "the broker at {servers} ends the connection before a word; check KAFKA_SECURITY_PROTOCOL, and whether it asks for "
-        "a certificate (KAFKA_SSL_CERTIFICATE_FILE)",
+        r"Connection at \S+ closed|ConnectionReset|IllegalSaslState|unrecognized SSL message|wrong.version.number",
+        "the broker at {servers} hangs up on {protocol}; check KAFKA_SECURITY_PROTOCOL, and whether it asks for a certificate "
+        "(KAFKA_SSL_CERTIFICATE_FILE)",
     ),
     _refusal(
         r"topic ?authorization ?(failed|exception)|TOPIC_AUTHORIZATION_FAILED|not authorized to access topics",
@@ -95,6 +95,7 @@ def refusal(settings: Settings, said: str) -> str | None:
             return line.format(
                 user=user,
                 servers=settings.bootstrap_servers,
+                protocol=settings.kafka_security_protocol,
                 mechanism=settings.kafka_sasl_mechanism,
                 topics=f" {topics}" if topics else "",
             )

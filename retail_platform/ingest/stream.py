@@ -31,7 +31,6 @@ from retail_platform.ingest.transforms import BusinessCalendar, records
 from retail_platform.lakehouse.checkpoints import checkpoint, has_begun, misfits, recovery_of
 from retail_platform.lakehouse.heartbeat import QueryProgress
 from retail_platform.lakehouse.losses import ACCEPT_LOSS, RECOVER
-from retail_platform.refusals import refusal
 from retail_platform.settings import Settings
 
 # Nobody waits for these: as often as silver they would take half of its time from it.
@@ -101,7 +100,7 @@ class Stream:
         for handle in self.handles:
             error = handle.query.exception()
             if error is not None and not _asked_for(error):
-                cause = refusal(self.settings, str(error)) or _root_cause(error)
+                cause = kafka.explained(self.settings, str(error)) or _root_cause(error)
                 return f"{handle.name}: {cause}{_mend(error)}"
         return None
 

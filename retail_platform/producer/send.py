@@ -24,7 +24,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.errors import RetailError
-from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options, refused_login
+from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options, explained
 from retail_platform.producer.message import Message
 from retail_platform.refusals import refusal
 from retail_platform.settings import Settings
@@ -172,7 +172,7 @@ class _Sending:
                 await self._producer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await self._close()
-            why = refusal(self._settings, _said(error)) or await asyncio.to_thread(refused_login, self._settings)
+            why = await asyncio.to_thread(explained, self._settings, f"{type(error).__name__}: {error}")
             raise RetailError(
                 why or f"no Kafka answers at {self._settings.bootstrap_servers}; {self._mend()}"
             ) from error

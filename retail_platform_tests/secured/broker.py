@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,18 +32,6 @@ HERE = "127.0.0.1"
 #: A password with every character that a configuration file, JSON or a JAAS line could trip over.
 PASSWORD = 'm4rk3r-"kafka\\pass#word$'
 LACKING = {"groupless": "group", "transactionless": "transactional-id"}
-_RESOURCES = {
-    "topic": ResourceType.TOPIC,
-    "group": ResourceType.GROUP,
-    "transactional-id": ResourceType.TRANSACTIONAL_ID,
-}
-_OPERATIONS = {
-    "Read": AclOperation.READ,
-    "Write": AclOperation.WRITE,
-    "Create": AclOperation.CREATE,
-    "Describe": AclOperation.DESCRIBE,
-    "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
-}
 _ROOT_PASSWORD = "root-pass"
 
 
@@ -76,21 +67,9 @@ class SecuredBroker:
             **login | changes,
         )
 
-    def grant(self, part: Part, principal: str) -> None:
-        """Grant a part's list to a principal."""
-        bindings = [
-            AclBinding(
-                _RESOURCES[grant.resource],
-                grant.name,
-                ResourcePatternType.PREFIXED if grant.prefixed else ResourcePatternType.LITERAL,
-                f"User:{principal}",
-                "*",
-                _OPERATIONS[operation],
-                AclPermissionType.ALLOW,
-            )
-            for grant in part.grants
-            for operation in grant.operations
-        ]
+    def grant(self, commands: Iterable[str]) -> None:
+        """Do what these ``kafka-acls.sh`` commands ask for; the tool itself is not among the embedded broker's jars."""
+        bindings = [binding for command in commands for binding in _bindings(command)]
         admin = AdminClient(kafka.librdkafka_options(self.root))
         for future in admin.create_acls(bindings).values():
             future.result(10)
@@ -98,6 +77,26 @@ class SecuredBroker:
     def part(self, name: str) -> Part:
         """The declared part of that name."""
         return next(part for part in parts(self.root) if part.name == name)
+
+
+def _bindings(command: str) -> Iterator[AclBinding]:
+    parser = argparse.ArgumentParser()
+    for name in ("bootstrap-server", "command-config", "allow-principal"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--resource-pattern-type", choices=("literal", "prefixed"), default="literal")
+    parser.add_argument("--add", action="store_true", required=True)
+    for name in ("operation", "topic", "group", "transactional-id"):
+        parser.add_argument(f"--{name}", action="append", default=[])
+    tool, *words = shlex.split(command)
+    assert tool == "kafka-acls.sh"
+    asked = parser.parse_args(words)
+    pattern = ResourcePatternType[asked.resource_pattern_type.upper()]
+    for resource in ("topic", "group", "transactional_id"):
+        for name in getattr(asked, resource):
+            for operation in asked.operation:
+                act = AclOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()]
+                kind = ResourceType[resource.upper()]
+                yield AclBinding(kind, name, pattern, asked.allow_principal, "*", act, AclPermissionType.ALLOW)
 
 
 @contextlib.contextmanager
@@ -158,10 +157,11 @@ def secured_broker(folder: Path) -> Iterator[SecuredBroker]:
     broker = SecuredBroker(folder, root, authority, stranger, ports)
     try:
         for part in parts(root):
-            broker.grant(part, part.name)
+            broker.grant(part.commands(part.name, root.bootstrap_servers))
         for user, resource in LACKING.items():
             reactions = broker.part("reactions")
-            broker.grant(replace(reactions, grants=tuple(g for g in reactions.grants if g.resource != resource)), user)
+            rest = replace(reactions, grants=tuple(grant for grant in reactions.grants if grant.resource != resource))
+            broker.grant(rest.commands(user, root.bootstrap_servers))
         yield broker
     finally:
         server.stop()

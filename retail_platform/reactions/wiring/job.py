@@ -23,7 +23,6 @@ from retail_platform.reactions.applications import ReactionApplication, applicat
 from retail_platform.reactions.metrics.rates import read_rates
 from retail_platform.reactions.wiring.application import application
 from retail_platform.reactions.wiring.topology import wire
-from retail_platform.refusals import refusal
 from retail_platform.reporting import Report, reporting
 from retail_platform.settings import FX_RATES, Settings, get_settings
 
@@ -59,7 +58,7 @@ class Job:
             with self._heart(app):
                 app.run()
         except Exception as error:
-            cause = str(error) if isinstance(error, RetailError) else refusal(self.settings, str(error))
+            cause = str(error) if isinstance(error, RetailError) else kafka.explained(self.settings, _whole(error))
             self._beat("failed", cause or _first_line(error))
             if isinstance(error, RetailError):
                 raise
@@ -98,6 +97,11 @@ class Job:
         now = dt.datetime.now(dt.UTC)
         beat = Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error)
         write_heartbeat(self.settings, beat, self.which.name)
+
+
+def _whole(error: BaseException | None) -> str:
+    """What the error says, and what each of its causes does: the library wraps what Kafka said in words of its own."""
+    return "" if error is None else f"{error}\n{_whole(error.__cause__ or error.__context__)}"
 
 
 def _first_line(error: Exception) -> str:
