@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+from confluent_kafka import KafkaException, Producer
 from quixstreams import Application
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import Topic, TopicConfig
@@ -23,6 +24,7 @@ _QUICK_TAKEOVER = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1500}
 _TRANSACTION_MS = 10_000
 
 _AS_THE_BROKER_SAYS = -1
+_ASK_SECONDS = 10.0
 
 
 def application(
@@ -33,8 +35,7 @@ def application(
     producing = {
         "linger.ms": 2,
         "transaction.timeout.ms": _TRANSACTION_MS,
-        # Each process its own, or they would fence each other off; with the group's name, for an ACL to know them by.
-        "transactional.id": f"{group}-{uuid.uuid4()}",
+        "transactional.id": _transactional_id(group),
     }
     return Application(
         broker_address=ConnectionConfig.from_librdkafka_dict(kafka.librdkafka_options(settings)),
@@ -49,6 +50,25 @@ def application(
         on_message_processed=on_message_processed,
         loglevel="WARNING",
     )
+
+
+def refused_transactions(settings: Settings, which: ReactionApplication) -> str | None:
+    """What it means in one line when Kafka lets this application begin no transaction; ``None`` when it does.
+
+    The library may lose that error to the next one, when it closes while it is being given partitions.
+    """
+    group = f"{settings.reactions_group}-{which.name}"
+    producer = Producer({**kafka.librdkafka_options(settings), "transactional.id": _transactional_id(group)})
+    try:
+        producer.init_transactions(_ASK_SECONDS)
+    except KafkaException as error:
+        return kafka.explained(settings, str(error))
+    return None
+
+
+def _transactional_id(group: str) -> str:
+    """Each process its own, or they would fence each other off; with the group's name, for an ACL to know them by."""
+    return f"{group}-{uuid.uuid4()}"
 
 
 def source(app: Application, contract: TopicContract) -> Topic:

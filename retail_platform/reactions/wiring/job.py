@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from quixstreams import Application
+from quixstreams.exceptions.assignment import PartitionAssignmentError
 
 from retail_platform import kafka
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import Heartbeat, QueryProgress, write_heartbeat
 from retail_platform.reactions.applications import ReactionApplication, application_named
 from retail_platform.reactions.metrics.rates import read_rates
-from retail_platform.reactions.wiring.application import application
+from retail_platform.reactions.wiring.application import application, refused_transactions
 from retail_platform.reactions.wiring.topology import wire
 from retail_platform.reporting import Report, reporting
 from retail_platform.settings import FX_RATES, Settings, get_settings
@@ -58,12 +59,20 @@ class Job:
             with self._heart(app):
                 app.run()
         except Exception as error:
-            cause = str(error) if isinstance(error, RetailError) else kafka.explained(self.settings, _whole(error))
-            self._beat("failed", cause or _first_line(error))
+            line = self._cause(error)
+            self._beat("failed", line)
             if isinstance(error, RetailError):
                 raise
-            raise RetailError(f"{self.which.name} ended: {cause or _first_line(error)}") from error
+            raise RetailError(f"{self.which.name} ended: {line}") from error
         self._beat("stopped")
+
+    def _cause(self, error: Exception) -> str:
+        if isinstance(error, RetailError):
+            return str(error)
+        why = kafka.explained(self.settings, _whole(error))
+        if why is None and isinstance(error, PartitionAssignmentError):
+            why = refused_transactions(self.settings, self.which)
+        return why or _first_line(error)
 
     def _count(self, _topic: str, _partition: int, _offset: int) -> None:
         self._rows += 1
