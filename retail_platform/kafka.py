@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from retail_platform.contracts import REACTION_TOPICS, TopicContract
 from retail_platform.errors import RetailError, SettingsError
+from retail_platform.refusals import refusal
 from retail_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ _MS_PER_DAY = 86_400_000
 _TOPIC_ALREADY_EXISTS = 36
 _UNKNOWN_TOPIC = 3
 _LOOK_SECONDS = 0.1
+_CALL_SECONDS = 5.0
 _TIMESTAMP_TYPE = "message.timestamp.type"
+
+_CONNECTING = re.compile("bootstrap|connect|handshake|SSL|SASL|timeout", re.IGNORECASE)
 
 _T = TypeVar("_T")
 
@@ -62,9 +67,12 @@ def spark_options(settings: Settings) -> dict[str, str]:
         "kafka.bootstrap.servers": settings.bootstrap_servers,
         "kafka.security.protocol": settings.kafka_security_protocol,
     }
-    if settings.kafka_security_protocol.endswith("SSL") and settings.kafka_ssl_ca_file is not None:
-        options["kafka.ssl.truststore.type"] = "PEM"
-        options["kafka.ssl.truststore.location"] = str(settings.kafka_ssl_ca_file)
+    if settings.kafka_security_protocol.endswith("SSL"):
+        files = {"truststore": settings.kafka_ssl_ca_file, "keystore": settings.kafka_ssl_certificate_file}
+        for store, file in files.items():
+            if file is not None:
+                options[f"kafka.ssl.{store}.type"] = "PEM"
+                options[f"kafka.ssl.{store}.location"] = str(file)
     if settings.kafka_security_protocol.startswith("SASL"):
         options["kafka.sasl.mechanism"] = settings.kafka_sasl_mechanism
         options["kafka.sasl.jaas.config"] = _jaas(settings)
@@ -77,8 +85,12 @@ def librdkafka_options(settings: Settings) -> dict[str, str]:
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol.lower(),
     }
-    if settings.kafka_security_protocol.endswith("SSL") and settings.kafka_ssl_ca_file is not None:
-        options["ssl.ca.location"] = str(settings.kafka_ssl_ca_file)
+    if settings.kafka_security_protocol.endswith("SSL"):
+        if settings.kafka_ssl_ca_file is not None:
+            options["ssl.ca.location"] = str(settings.kafka_ssl_ca_file)
+        if settings.kafka_ssl_certificate_file is not None:
+            both = str(settings.kafka_ssl_certificate_file)
+            options |= {"ssl.certificate.location": both, "ssl.key.location": both}
     if settings.kafka_security_protocol.startswith("SASL"):
         username, password = _credentials(settings)
         options |= {
@@ -102,12 +114,21 @@ def _jaas(settings: Settings) -> str:
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=settings.kafka_ssl_ca_file)
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_ca_file)
     except OSError as error:
         raise SettingsError(
             f"KAFKA_SSL_CA_FILE={settings.kafka_ssl_ca_file} is not a readable PEM file of authorities "
             f"({error.strerror or error}); give the path of one"
         ) from error
+    if settings.kafka_ssl_certificate_file is not None:
+        try:
+            context.load_cert_chain(settings.kafka_ssl_certificate_file)
+        except OSError as error:
+            raise SettingsError(
+                f"KAFKA_SSL_CERTIFICATE_FILE={settings.kafka_ssl_certificate_file} is not a readable PEM file of a "
+                f"certificate and its key ({error.strerror or error}); give the path of one"
+            ) from error
+    return context
 
 
 # --- Questions --------------------------------------------------------------------------------------------------------
@@ -115,27 +136,38 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
 
 def is_reachable(settings: Settings, timeout_seconds: float) -> bool:
     """Whether a broker answers, with these credentials, within that time."""
+    return trouble(settings, timeout_seconds) is None
+
+
+def trouble(settings: Settings, timeout_seconds: float) -> str | None:
+    """Why no broker answers, with these credentials, within that time, and the mend; ``None`` when one does.
+
+    Raises:
+        SettingsError: a file that a setting names cannot be read.
+    """
 
     async def ask() -> bool:
         async with _admin(settings) as admin:
             return bool((await admin.describe_cluster())["brokers"])
 
     try:
-        return _ask(settings, ask(), timeout_seconds)
+        there = _ask(settings, ask(), timeout_seconds)
     except SettingsError:
         raise
-    except RetailError:
-        return False
+    except RetailError as error:
+        return str(error)
+    return None if there else _unreachable(settings, "it names no brokers")
 
 
-def ensure_topics(settings: Settings) -> None:
-    """Create the contracts' topics that are not there; those that are stay as they are.
+def ensure_topics(settings: Settings, wanted: Iterable[TopicContract] | None = None) -> None:
+    """Create the contracts' topics, or those ``wanted``, that are not there; those that are stay as they are.
 
     Raises:
         RetailError: no broker answers, it refuses to create a topic, or a topic that exists does not stamp records with
             the broker's append time, on which exactly-once deduplication rests.
     """
-    _ask(settings, _ensure_topics(settings), _TIMEOUT_SECONDS)
+    chosen = (*settings.source_topics, *REACTION_TOPICS) if wanted is None else tuple(wanted)
+    _ask(settings, _ensure_topics(settings, chosen), _TIMEOUT_SECONDS)
 
 
 def offsets(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, tuple[int, int]]]:
@@ -147,12 +179,11 @@ def offsets(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, tu
     return _ask(settings, _offsets(settings, tuple(topics)), _TIMEOUT_SECONDS)
 
 
-async def _ensure_topics(settings: Settings) -> None:
+async def _ensure_topics(settings: Settings, wanted: tuple[TopicContract, ...]) -> None:
     from aiokafka.admin import NewTopic  # noqa: PLC0415  aiokafka takes its time; options do not need it
 
     async with _admin(settings) as admin:
         existing = set(await admin.list_topics())
-        wanted = (*settings.source_topics, *REACTION_TOPICS)
         present = [contract.topic for contract in wanted if contract.topic in existing]
         absent = [contract for contract in wanted if contract.topic not in existing]
         if present:
@@ -172,8 +203,8 @@ async def _ensure_topics(settings: Settings) -> None:
     for topic, code, message in response.topic_errors:
         if code not in (0, _TOPIC_ALREADY_EXISTS):
             raise RetailError(
-                f"Kafka refuses to create the topic {topic} ({message or f'error {code}'}); grant this user CREATE, "
-                "or have the topic created"
+                f"Kafka refuses to create the topic {topic} ({message or f'error {code}'}); have it created by "
+                "a user who may; if it is there, this user may not see it (grant Describe)"
             )
 
 
@@ -229,7 +260,7 @@ async def _partitions(settings: Settings, topics: tuple[str, ...]) -> list[tuple
     if absent:
         raise RetailError(
             f"Kafka has no topic {', '.join(absent)}; start the platform once (`retail kafka start` or `retail dev`), "
-            "or have it created"
+            "or have it created; if it is there, this user may not see it (grant Describe)"
         )
     return sorted((topic, entry["partition"]) for topic in topics for entry in found[topic])
 
@@ -257,19 +288,47 @@ def _ask(settings: Settings, question: Coroutine[Any, Any, _T], timeout_seconds:
         async with asyncio.timeout(timeout_seconds):
             return await question
 
-    try:
-        with _silent():
+    with _silent():
+        try:
             return asyncio.run(limited())
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise RetailError(_unreachable(settings, str(error) or type(error).__name__)) from error
+        except (KafkaError, TimeoutError, OSError) as error:
+            why = explained(settings, f"{type(error).__name__}: {error}")
+            raise RetailError(why or _unreachable(settings, str(error) or type(error).__name__)) from error
+
+
+def explained(settings: Settings, said: str) -> str | None:
+    """What a client's error means in one line, with the mend, when Kafka refuses this client; ``None`` when it does not.
+
+    The clients may keep to themselves why no server can be used; then each is called once more to hear it.
+    """
+    why = refusal(settings, said)
+    if why is None and _CONNECTING.search(said) and not settings.embedded_kafka:
+        return asyncio.run(_refused_login(settings))
+    return why
+
+
+async def _refused_login(settings: Settings) -> str | None:
+    from aiokafka.conn import create_conn  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    options = client_options(settings)
+    for server in options.pop("bootstrap_servers").split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                connection = await create_conn(host, int(port), **options)
+        except (KafkaError, TimeoutError, OSError) as error:
+            why = refusal(settings, f"{type(error).__name__}: {error}")
+            if why is not None:
+                return why
+        else:
+            connection.close()
+    return None
 
 
 def _unreachable(settings: Settings, said: str) -> str:
     if settings.embedded_kafka:
         mend = "start the embedded broker with `retail kafka start`, or set KAFKA_BOOTSTRAP_SERVERS"
-    elif settings.kafka_security_protocol.startswith("SASL"):
-        # A refused password looks like a broker that is not there.
-        mend = "check KAFKA_BOOTSTRAP_SERVERS, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
     else:
         mend = "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
     return f"no Kafka broker answers at {settings.bootstrap_servers} ({said}); {mend}"

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     kafka_sasl_username: str | None = Field(None, description="SASL user.")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
     kafka_ssl_ca_file: Path | None = Field(None, description="PEM file of the authorities that sign the brokers.")
+    kafka_ssl_certificate_file: Path | None = Field(
+        None, description="PEM file of this client's key and certificate, where brokers ask for one."
+    )
     kafka_embedded_port: Port = Field(
         19092, description="Loopback port of the embedded broker; the next one is its controller's."
     )

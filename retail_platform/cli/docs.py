@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import SecretStr
 
 from retail_platform.cli.app import app, out
-from retail_platform.settings import PROJECT_ROOT, Settings, env_example, get_settings
+from retail_platform.settings import PROJECT_ROOT, Settings, env_example, get_settings, load_settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -20,7 +20,7 @@ DOCS = PROJECT_ROOT / "docs"
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write the generated files again: contract pages, settings, dbt sources, asset graph."""
+    """Write the generated files again: contract pages, settings, Kafka's access list, dbt sources, asset graph."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster's notices about its beta features
         files = generated(get_settings())
@@ -33,6 +33,7 @@ def docs() -> None:
 
 def generated(settings: Settings) -> dict[Path, str]:
     """Every generated file of the repository with its text. Of ``settings`` only the paths have a say."""
+    from retail_platform.access import access_page
     from retail_platform.contracts import ALL_TABLES, REACTION_TOPICS, TOPICS, WAREHOUSE_TABLES
     from retail_platform.contracts.pages import contract_page, tables_page
     from retail_platform.kafka import topic_config
@@ -46,6 +47,7 @@ def generated(settings: Settings) -> dict[Path, str]:
         **pages,
         DOCS / "contracts" / "tables.md": tables_page(ALL_TABLES, WAREHOUSE_TABLES),
         DOCS / "settings.md": settings_page(),
+        DOCS / "operate" / "kafka-access.md": access_page(load_settings(env_file=None)),
         PROJECT_ROOT / ".env.example": env_example(),
         DOCS / "architecture.svg": _picture(settings),
         SOURCES_FILE: render_sources(),

@@ -78,8 +78,9 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 def _kafka(settings: Settings) -> Iterator[Finding]:
     from retail_platform import kafka
 
-    if not kafka.is_reachable(settings, timeout_seconds=5):
-        mend = "`retail kafka start`" if settings.embedded_kafka else "look at KAFKA_BOOTSTRAP_SERVERS and the cluster"
+    trouble = kafka.trouble(settings, timeout_seconds=5)
+    if trouble is not None:
+        mend = "`retail kafka start`" if settings.embedded_kafka else trouble
         yield Finding(False, "Kafka", f"does not answer at {settings.bootstrap_servers}", mend)
         return
     offsets = kafka.offsets(settings, [contract.topic for contract in settings.topics])

@@ -58,8 +58,11 @@ def status(
     from retail_platform import kafka as client
 
     settings = get_settings()
-    reachable = client.is_reachable(settings, timeout_seconds=5)
+    trouble = client.trouble(settings, timeout_seconds=5)
+    reachable = trouble is None
     report: dict[str, object] = {"bootstrap_servers": settings.bootstrap_servers, "reachable": reachable}
+    if trouble and not settings.embedded_kafka:
+        report["trouble"] = trouble
     if settings.embedded_kafka:
         report["broker"] = _broker(settings)
     if reachable:
@@ -103,6 +106,8 @@ def _table(report: dict[str, object]) -> Table:
     table.add_column(overflow="fold")
     answers = "[green]answers[/]" if report["reachable"] else "[red]does not answer[/]"
     table.add_row("Kafka", f"{report['bootstrap_servers']} {answers}")
+    if "trouble" in report:
+        table.add_row("", escape(str(report["trouble"])))
     broker = report.get("broker")
     if isinstance(broker, dict):
         if broker["running"]:

@@ -76,8 +76,9 @@ def supervisor(settings: Settings, supervised: Supervised, job: JobSelection) ->
                 obstacle = supervised.in_the_way()
                 if obstacle is not None:
                     return dg.SkipReason(obstacle)
-                if not kafka.is_reachable(settings, timeout_seconds=5):
-                    return dg.SkipReason(f"Kafka does not answer at {settings.bootstrap_servers}")
+                trouble = kafka.trouble(settings, timeout_seconds=5)
+                if trouble is not None:
+                    return dg.SkipReason(trouble)
                 return dg.RunRequest(run_key=key, run_config=dict(supervised.run_config))
 
     return keep_alive

@@ -19,10 +19,12 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+
+from pydantic import SecretStr
 
 from retail_platform import kafka
 from retail_platform.embedded.jars import class_path
@@ -99,6 +101,18 @@ transaction.state.log.segment.bytes=8388608
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """What makes the broker ask its clients who they are, to try out what a production cluster asks. Without it, nothing does.
+
+    ``properties`` win over the broker's own, in Kafka's names. ``users`` get these passwords (SCRAM-SHA-512) when its folder
+    is prepared: they stand in the arguments of that one process, so these are no passwords of anything else.
+    """
+
+    properties: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, SecretStr] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerStatus:
     """The embedded broker as it is now; ``pid``, ``port`` and ``since`` (UTC) are those of the one that runs.
 
@@ -116,8 +130,9 @@ class BrokerStatus:
 class EmbeddedBroker:
     """The broker of one ``RETAIL_HOME``. Any number of processes may hold one of these; there is one broker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, guard: Guard | None = None) -> None:
         self.settings = settings
+        self._guard = guard or Guard()
         self._dir = settings.kafka_dir
         self._data = settings.kafka_dir / "data"
         self._log = settings.logs_dir / "kafka.log"
@@ -295,7 +310,11 @@ class EmbeddedBroker:
     def _write_configuration(self) -> None:
         port = self.settings.kafka_embedded_port
         text = _CONFIGURATION.format(port=port, controller_port=port + 1, data=self._data)
-        (self._dir / "server.properties").write_text(text, encoding="utf-8")
+        # The last of two lines of one name holds.
+        text += "".join(f"{name}={value}\n" for name, value in self._guard.properties.items())
+        configuration = self._dir / "server.properties"
+        configuration.touch(mode=0o600)
+        configuration.write_text(text, encoding="utf-8")
         (self._dir / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
         self._log.parent.mkdir(parents=True, exist_ok=True)
         if self._log.exists():
@@ -305,6 +324,8 @@ class EmbeddedBroker:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # In one word: an id may begin with a dash, and would be taken for an option.
         arguments = ["kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster_id}"]
+        for name, password in self._guard.users.items():
+            arguments += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password.get_secret_value()}]"]
         process = self._java(jars, [*arguments, "-c", str(self._dir / "server.properties")], lock)
         if process.wait() != 0:
             raise self._explain(process.returncode)

@@ -105,7 +105,8 @@ class Stream:
         for handle in self.handles:
             error = handle.query.exception()
             if error is not None and not _asked_for(error):
-                return f"{handle.name}: {_root_cause(error)}{_mend(error)}"
+                cause = kafka.explained(self.settings, str(error)) or _root_cause(error)
+                return f"{handle.name}: {cause}{_mend(error)}"
         return None
 
     @property

@@ -24,8 +24,9 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.errors import RetailError
-from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options
+from retail_platform.kafka import MAX_MESSAGE_BYTES, client_options, explained
 from retail_platform.producer.message import Message
+from retail_platform.refusals import refusal
 from retail_platform.settings import Settings
 
 #: Seconds without any acknowledgement after which the broker is given up.
@@ -171,7 +172,10 @@ class _Sending:
                 await self._producer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await self._close()
-            raise RetailError(f"no Kafka answers at {self._settings.bootstrap_servers}; {self._mend()}") from error
+            why = await asyncio.to_thread(explained, self._settings, f"{type(error).__name__}: {error}")
+            raise RetailError(
+                why or f"no Kafka answers at {self._settings.bootstrap_servers}; {self._mend()}"
+            ) from error
 
     async def _pump(self, messages: Iterable[Message], due: Callable[[int, Message], float], started: float) -> None:
         for message in messages:
@@ -212,7 +216,8 @@ class _Sending:
                 found = await self._producer.partitions_for(topic)
         except (KafkaError, TimeoutError) as error:
             raise RetailError(
-                f"Kafka has no topic {topic} ({_said(error)}); create it, or set KAFKA_TOPIC to one"
+                f"Kafka has no topic {topic} ({_said(error)}); create it, or set KAFKA_TOPIC to one; if it is there, this "
+                "user may not see it (grant Describe)"
             ) from error
         self._partitions[topic] = sorted(found)
         return self._partitions[topic]
@@ -233,7 +238,8 @@ class _Sending:
             except TimeoutError:
                 continue  # the queue did not move; _check decides how long that may go on
             except KafkaError as error:
-                raise RetailError(f"Kafka refused to go on ({_said(error)}); {self._mend()}") from error
+                why = refusal(self._settings, _said(error))
+                raise RetailError(why or f"Kafka refused to go on ({_said(error)}); {self._mend()}") from error
             break
         self._in_flight.add(future)
         future.add_done_callback(lambda done: self._answered(done, partition, batch.messages))
@@ -247,7 +253,7 @@ class _Sending:
         error = future.exception()
         if error is not None:
             self._failed += len(messages)
-            self._refused[_said(error)] += 1
+            self._refused[refusal(self._settings, _said(error)) or _said(error)] += 1
             return
         self._acknowledged += len(messages)
         self._labels.update(message.label for message in messages)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import SecretStr
 
 from retail_platform import kafka
 from retail_platform.contracts import TopicContract
@@ -23,12 +24,19 @@ _SECONDS = 90.0
 
 def start(settings: Settings, application: ReactionApplication = REACTIONS) -> subprocess.Popen[bytes]:
     """An application, under these settings."""
-    env = child_environment(settings) | {
-        "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
-        "REACTIONS_GROUP": settings.reactions_group,
-    }
     command = [sys.executable, "-m", "retail_platform.reactions.wiring.job", application.name]
-    return subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=environment(settings), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment in which a process has the settings that differ from their defaults."""
+    chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
+    plain = {
+        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in chosen.items()
+        if value is not None
+    }
+    return child_environment(settings) | plain
 
 
 @contextlib.contextmanager

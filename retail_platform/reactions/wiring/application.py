@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
+from confluent_kafka import KafkaException, Producer  # type: ignore[import-untyped]
 from quixstreams import Application
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import Topic, TopicConfig
@@ -22,25 +24,51 @@ _QUICK_TAKEOVER = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1500}
 _TRANSACTION_MS = 10_000
 
 _AS_THE_BROKER_SAYS = -1
+_ASK_SECONDS = 10.0
 
 
 def application(
     settings: Settings, which: ReactionApplication, on_message_processed: Callable[[str, int, int], None] | None = None
 ) -> Application:
     """One process of an application, exactly once; run several and they share the partitions."""
+    group = f"{settings.reactions_group}-{which.name}"
+    producing = {
+        "linger.ms": 2,
+        "transaction.timeout.ms": _TRANSACTION_MS,
+        "transactional.id": _transactional_id(group),
+    }
     return Application(
         broker_address=ConnectionConfig.from_librdkafka_dict(kafka.librdkafka_options(settings)),
-        consumer_group=f"{settings.reactions_group}-{which.name}",
+        consumer_group=group,
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
         commit_interval=_COMMIT_SECONDS,
         state_dir=settings.reactions_dir / which.name,
         consumer_extra_config={"fetch.wait.max.ms": 20, **_QUICK_TAKEOVER},
-        producer_extra_config={"linger.ms": 2, "transaction.timeout.ms": _TRANSACTION_MS},
+        producer_extra_config=producing,
         consumer_poll_timeout=0.05,
         on_message_processed=on_message_processed,
         loglevel="WARNING",
     )
+
+
+def refused_transactions(settings: Settings, which: ReactionApplication) -> str | None:
+    """What it means in one line when Kafka lets this application begin no transaction; ``None`` when it does.
+
+    The library may lose that error to the next one, when it closes while it is being given partitions.
+    """
+    group = f"{settings.reactions_group}-{which.name}"
+    producer = Producer({**kafka.librdkafka_options(settings), "transactional.id": _transactional_id(group)})
+    try:
+        producer.init_transactions(_ASK_SECONDS)
+    except KafkaException as error:
+        return kafka.explained(settings, str(error))
+    return None
+
+
+def _transactional_id(group: str) -> str:
+    """Each process its own, or they would fence each other off; with the group's name, for an ACL to know them by."""
+    return f"{group}-{uuid.uuid4()}"
 
 
 def source(app: Application, contract: TopicContract) -> Topic:

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from quixstreams import Application
+from quixstreams.exceptions.assignment import PartitionAssignmentError
 
 from retail_platform import kafka
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import Heartbeat, QueryProgress, write_heartbeat
 from retail_platform.reactions.applications import ReactionApplication, application_named
 from retail_platform.reactions.metrics.rates import read_rates
-from retail_platform.reactions.wiring.application import application
+from retail_platform.reactions.wiring.application import application, refused_transactions
 from retail_platform.reactions.wiring.topology import wire
 from retail_platform.reporting import Report, reporting
 from retail_platform.settings import FX_RATES, Settings, get_settings
@@ -58,11 +59,20 @@ class Job:
             with self._heart(app):
                 app.run()
         except Exception as error:
-            self._beat("failed", _first_line(error))
+            line = self._cause(error)
+            self._beat("failed", line)
             if isinstance(error, RetailError):
                 raise
-            raise RetailError(f"{self.which.name} ended: {_first_line(error)}") from error
+            raise RetailError(f"{self.which.name} ended: {line}") from error
         self._beat("stopped")
+
+    def _cause(self, error: Exception) -> str:
+        if isinstance(error, RetailError):
+            return str(error)
+        why = kafka.explained(self.settings, _whole(error))
+        if why is None and isinstance(error, PartitionAssignmentError):
+            why = refused_transactions(self.settings, self.which)
+        return why or _first_line(error)
 
     def _count(self, _topic: str, _partition: int, _offset: int) -> None:
         self._rows += 1
@@ -96,6 +106,11 @@ class Job:
         now = dt.datetime.now(dt.UTC)
         beat = Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error)
         write_heartbeat(self.settings, beat, self.which.name)
+
+
+def _whole(error: BaseException | None) -> str:
+    """What the error says, and what each of its causes does: the library wraps what Kafka said in words of its own."""
+    return "" if error is None else f"{error}\n{_whole(error.__cause__ or error.__context__)}"
 
 
 def _first_line(error: Exception) -> str:
