@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retail_platform.contracts import REACTION_TOPICS, TopicContract
+from retail_platform.contracts import CONTROL_TOPICS, REACTION_TOPICS, TopicContract
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.settings import Settings
 
@@ -152,7 +152,7 @@ async def _ensure_topics(settings: Settings) -> None:
 
     async with _admin(settings) as admin:
         existing = set(await admin.list_topics())
-        wanted = (*settings.topics, *REACTION_TOPICS)
+        wanted = (*settings.topics, *REACTION_TOPICS, *CONTROL_TOPICS)
         present = [contract.topic for contract in wanted if contract.topic in existing]
         absent = [contract for contract in wanted if contract.topic not in existing]
         if present:

@@ -28,7 +28,7 @@ Limit = Annotated[int, typer.Option(min=0, help="End after so many; 0: never.")]
 
 
 @reactions.command()
-def run(application: Annotated[str, typer.Argument(help="reactions or metrics.")] = "reactions") -> None:
+def run(application: Annotated[str, typer.Argument(help="reactions, metrics or marketing.")] = "reactions") -> None:
     """Run an application here, until Ctrl-C; several at once share its work. Under Dagster its supervisor does this."""
     from retail_platform.reactions.applications import application_named
     from retail_platform.reactions.wiring.job import Job

@@ -6,7 +6,14 @@ derive from the declarations in this package. It is pure data and pure functions
 
 from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.model import Column, Table, TopicContract
-from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
+from retail_platform.contracts.reactions import (
+    CUSTOMER_REFRESHES,
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    REORDER_REQUESTS,
+    STOCK_LEVELS,
+)
 from retail_platform.contracts.tables import (
     BRONZE_EVENTS,
     INGEST_BATCHES,
@@ -21,7 +28,16 @@ from retail_platform.contracts.transactions import TRANSACTIONS
 TOPICS: tuple[TopicContract, ...] = (TRANSACTIONS, INVENTORY)
 
 #: Every topic that the reactions write.
-REACTION_TOPICS: tuple[TopicContract, ...] = (FRAUD_ALERTS, LIVE_METRICS, STOCK_LEVELS, REORDER_REQUESTS)
+REACTION_TOPICS: tuple[TopicContract, ...] = (
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    STOCK_LEVELS,
+    REORDER_REQUESTS,
+    CUSTOMER_SEGMENTS,
+)
+
+#: Every topic by which the platform, or a person, tells the reactions something.
+CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES,)
 
 #: Every Delta table of the lake, in the order of the lineage.
 ALL_TABLES: tuple[Table, ...] = (
@@ -43,6 +59,9 @@ WAREHOUSE_TABLES: tuple[Table, ...] = (
 __all__ = [
     "ALL_TABLES",
     "BRONZE_EVENTS",
+    "CONTROL_TOPICS",
+    "CUSTOMER_REFRESHES",
+    "CUSTOMER_SEGMENTS",
     "FRAUD_ALERTS",
     "INGEST_BATCHES",
     "INVENTORY",

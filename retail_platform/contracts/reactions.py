@@ -1,4 +1,4 @@
-"""The contracts of what the reactions say within a second of an event, and of the verdicts that they learn from."""
+"""The contracts of what the reactions say within a second of an event, and of what the platform itself tells them."""
 
 from retail_platform.contracts.model import Amount, Enumeration, Field, Instant, Integer, Text, TopicContract, Uuid
 
@@ -146,4 +146,60 @@ REORDER_REQUESTS = TopicContract(
     silver_name="reorder_requests",
     silver_grain="one request of one store and product",
     silver_description="Every reorder request exactly once, with what it was decided on.",
+)
+
+SEGMENTS = ("champions", "loyal", "new", "needs_attention", "at_risk", "cant_lose", "hibernating")
+
+CUSTOMER_SEGMENTS = TopicContract(
+    topic="customer-segments",
+    schema="retail.customer-segment.v1",
+    title="Customer segments",
+    description=(
+        "A customer has moved to another segment, by recency, frequency and monetary value of the last 365 days: within a "
+        "second of the purchase that did it, or after midnight when time did."
+    ),
+    message_key="customer_id",
+    owner="marketing",
+    compacted=True,
+    fields=(
+        Field("event_id", Uuid(), "The id of this revision of the customer's segment."),
+        Field("event_time", Instant(), "Time of the purchase, or the midnight, that changed it (UTC)."),
+        Field("customer_id", Text(100), "Loyalty or account number."),
+        Field("as_of", Text(10), "The business date that recency is counted to."),
+        Field("segment", Enumeration(SEGMENTS), "Where the customer is now."),
+        Field(
+            "previous_segment", Enumeration(SEGMENTS), "Where the customer was; null the first time.", required=False
+        ),
+        Field("revision", Integer(1), "How often the segment has changed; the highest is the customer's."),
+        Field("recency_days", Integer(0), "Days since the last sale; null without one in the window.", required=False),
+        Field("orders", Integer(1), "Sales in the window; null likewise.", required=False),
+        Field("revenue_usd", Amount(), "Sales less returns in the window, to the cent; null likewise.", required=False),
+        Field("recency_score", Integer(1, 5), "Fifth of all customers, 5 the latest; null likewise.", required=False),
+        Field("frequency_score", Integer(1, 5), "Fifth, 5 the most sales; null likewise.", required=False),
+        Field("monetary_score", Integer(1, 5), "Fifth, 5 the most revenue; null likewise.", required=False),
+        Field("cutoffs_version", Text(40), "Version of the nightly cut-offs: their date and a digest of them."),
+        Field("parameters_version", Text(40), "Version of the rule."),
+        Field("evidence", Text(_LONGEST_EVIDENCE), "The unrounded revenue, a JSON object as text."),
+    ),
+    silver_name="customer_segments",
+    silver_grain="one change of one customer's segment",
+    silver_description="Every change of a customer's segment exactly once, with the scores behind it.",
+)
+
+CUSTOMER_REFRESHES = TopicContract(
+    topic="customer-refreshes",
+    schema="retail.customer-refresh.v1",
+    title="Customer refreshes",
+    description="Time has passed and the cut-offs are new: decide this customer's segment again as of this midnight.",
+    message_key="customer_id",
+    owner="marketing",
+    retention_days=2,
+    fields=(
+        Field("event_id", Uuid(), "The same for a customer and a midnight."),
+        Field("event_time", Instant(), "The midnight in BUSINESS_TIMEZONE with which the cut-offs' date begins (UTC)."),
+        Field("customer_id", Text(100), "Loyalty or account number."),
+    ),
+    silver_name="customer_refreshes",
+    silver_grain="one request to decide a customer's segment again",
+    silver_description="Every request to decide a customer's segment again.",
 )

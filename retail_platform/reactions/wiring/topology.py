@@ -15,14 +15,23 @@ from quixstreams.dataframe import StreamingDataFrame
 from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
-from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
+from retail_platform.contracts.reactions import (
+    CUSTOMER_REFRESHES,
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    REORDER_REQUESTS,
+    STOCK_LEVELS,
+)
 from retail_platform.contracts.transactions import TRANSACTIONS
-from retail_platform.reactions.applications import METRICS, ReactionApplication
+from retail_platform.reactions.applications import MARKETING, METRICS, ReactionApplication
 from retail_platform.reactions.events import Transaction, movement, transaction
 from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.state import unpacked as unpacked_card
 from retail_platform.reactions.metrics import cells, duplicates
 from retail_platform.reactions.metrics.rates import Rates
+from retail_platform.reactions.segments import customers
+from retail_platform.reactions.segments.published import Published
 from retail_platform.reactions.stock import daily_limit, levels, reorder
 from retail_platform.reactions.wiring.application import between, sink, source
 from retail_platform.settings import Settings
@@ -43,6 +52,8 @@ def wire(app: Application, which: ReactionApplication, settings: Settings, rates
     money = _Money(rates, ZoneInfo(settings.business_timezone))
     if which is METRICS:
         _metrics(app, sales, money)
+    elif which is MARKETING:
+        _segments(app, sales, money, settings)
     else:
         _fraud(app, sales, money)
         _stock(app, sales, _valid(app, INVENTORY, settings), settings)
@@ -118,6 +129,31 @@ def _metrics(app: Application, sales: StreamingDataFrame, money: _Money) -> None
     by_cell = _by(added, "cell", lambda packed: cells.unpacked_contribution(packed).cell.key)
     metrics = by_cell.apply(on_cell, stateful=True, expand=True)
     metrics.to_topic(sink(app, LIVE_METRICS), key=lambda metric: metric["metric_key"])
+
+
+def _segments(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+    """By customer: purchases and midnights in, changes of segment out."""
+    parameters = replace(customers.DEFAULT, timezone=settings.business_timezone)
+    published = Published(settings.marts_dir)
+
+    def purchase(event: Json) -> Json | None:
+        bought = transaction(event)
+        found = customers.from_transaction(bought, money.rate(bought))
+        return None if found is None else found.packed()
+
+    def on_customer(packed: Json, state: Store) -> list[Json]:
+        before = customers.unpacked(state.get("customer"))
+        after, found = customers.step(before, customers.unpacked_event(packed), published.cutoffs(), parameters)
+        if after != before:
+            state.set("customer", after.packed())
+        return [change.message() for change in found]
+
+    refreshes = _valid(app, CUSTOMER_REFRESHES, settings).apply(lambda event: customers.from_message(event).packed())
+    changes = between(app, settings, "customer-changes")
+    for branch in (sales.apply(purchase).filter(bool), refreshes):
+        branch.to_topic(changes, key=lambda packed: packed["customer_id"])
+    segments = app.dataframe(changes).apply(on_customer, stateful=True, expand=True)
+    segments.to_topic(sink(app, CUSTOMER_SEGMENTS), key=lambda change: change["customer_id"])
 
 
 def _stock(app: Application, sales: StreamingDataFrame, movements: StreamingDataFrame, settings: Settings) -> None:
