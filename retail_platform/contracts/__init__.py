@@ -11,6 +11,8 @@ from retail_platform.contracts.reactions import (
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
     LIVE_METRICS,
+    PRICE_ROLLBACKS,
+    PRICE_UPDATES,
     REORDER_REQUESTS,
     STOCK_LEVELS,
 )
@@ -34,10 +36,11 @@ REACTION_TOPICS: tuple[TopicContract, ...] = (
     STOCK_LEVELS,
     REORDER_REQUESTS,
     CUSTOMER_SEGMENTS,
+    PRICE_UPDATES,
 )
 
 #: Every topic by which the platform, or a person, tells the reactions something.
-CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES,)
+CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS)
 
 #: Every Delta table of the lake, in the order of the lineage.
 ALL_TABLES: tuple[Table, ...] = (
@@ -68,6 +71,8 @@ __all__ = [
     "LAKE_TABLES",
     "LIVE_METRICS",
     "LOST_OFFSETS",
+    "PRICE_ROLLBACKS",
+    "PRICE_UPDATES",
     "QUARANTINE_EVENTS",
     "REACTION_TOPICS",
     "REORDER_REQUESTS",

@@ -203,3 +203,72 @@ CUSTOMER_REFRESHES = TopicContract(
     silver_grain="one request to decide a customer's segment again",
     silver_description="Every request to decide a customer's segment again.",
 )
+
+PRICE_UPDATES = TopicContract(
+    topic="price-updates",
+    schema="retail.price-update.v1",
+    title="Price updates",
+    description=(
+        "A product's price was decided: recommended, applied where that is switched on, rolled back, or withheld with the "
+        "reason; the same for everybody, within floor and ceiling."
+    ),
+    message_key="product_id",
+    owner="pricing",
+    fields=(
+        Field("event_id", Uuid(), "The id of this update of the product."),
+        Field("event_time", Instant(), "When it was decided (UTC)."),
+        Field("product_id", Text(100), "Product."),
+        Field("sequence", Integer(1), "How many updates the product had; the highest holds."),
+        Field(
+            "status",
+            Enumeration(("recommended", "applied", "rolled_back", "withheld")),
+            "Recommended: a person decides. Applied, rolled back: the price is in effect. Withheld: it stays.",
+        ),
+        Field("price", Amount("0"), "What was decided, in US dollars; null when withheld.", required=False),
+        Field("current_price", Amount("0"), "The price before, in US dollars."),
+        Field("effective_price", Amount("0"), "The price in effect from now on, in US dollars."),
+        Field("floor", Amount("0"), "Least that a new price may be: cost and margin, or the advertised minimum."),
+        Field("ceiling", Amount("0"), "Most that a new price may be, in US dollars."),
+        Field(
+            "reason",
+            Enumeration(
+                (
+                    "optimum",
+                    "stock",
+                    "sell_by",
+                    "rollback",
+                    "stale_demand",
+                    "stale_stock",
+                    "too_soon",
+                    "after_rollback",
+                    "past_sell_by",
+                    "limits",
+                    "nothing_to_roll_back",
+                )
+            ),
+            "What decided the price, or why it was withheld.",
+        ),
+        Field("parameters_version", Text(40), "Version of the rule's parameters."),
+        Field("evidence", Text(_LONGEST_EVIDENCE), "Target, elasticity, demand and stock, a JSON object as text."),
+    ),
+    silver_name="price_updates",
+    silver_grain="one decision on the price of one product",
+    silver_description="Every decision on a price exactly once: the audit of what was set, by what, and why not.",
+)
+
+PRICE_ROLLBACKS = TopicContract(
+    topic="price-rollbacks",
+    schema="retail.price-rollback.v1",
+    title="Price rollbacks",
+    description="Somebody wants the last change of a product's price taken back.",
+    message_key="product_id",
+    owner="pricing",
+    fields=(
+        Field("event_id", Uuid(), "The rollback's id: sent twice, it is done once."),
+        Field("event_time", Instant(), "When it was asked for (UTC)."),
+        Field("product_id", Text(100), "Product."),
+    ),
+    silver_name="price_rollbacks",
+    silver_grain="one rollback that was asked for",
+    silver_description="Every rollback of a price that was asked for.",
+)

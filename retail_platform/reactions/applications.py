@@ -10,6 +10,8 @@ from retail_platform.contracts.reactions import (
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
     LIVE_METRICS,
+    PRICE_ROLLBACKS,
+    PRICE_UPDATES,
     REORDER_REQUESTS,
     STOCK_LEVELS,
 )
@@ -41,9 +43,9 @@ METRICS = ReactionApplication("metrics", "live metrics of sales, cell by cell", 
 #: Apart, because every night all customers are decided again: neither an alert nor a metric waits for that.
 MARKETING = ReactionApplication(
     "marketing",
-    "customer segments by recency, frequency and value",
-    writes=(CUSTOMER_SEGMENTS,),
-    hears=(CUSTOMER_REFRESHES,),
+    "customer segments by recency, frequency and value, and prices of products",
+    writes=(CUSTOMER_SEGMENTS, PRICE_UPDATES),
+    hears=(CUSTOMER_REFRESHES, STOCK_LEVELS, PRICE_ROLLBACKS),
 )
 
 APPLICATIONS = (REACTIONS, METRICS, MARKETING)

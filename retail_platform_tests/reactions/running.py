@@ -26,6 +26,7 @@ def start(settings: Settings, application: ReactionApplication = REACTIONS) -> s
     env = child_environment(settings) | {
         "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
         "REACTIONS_GROUP": settings.reactions_group,
+        "PRICE_TERMS_FILE": str(settings.price_terms_file),
     }
     command = [sys.executable, "-m", "retail_platform.reactions.wiring.job", application.name]
     return subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)

@@ -18,6 +18,7 @@ from retail_platform.contracts import (
     FRAUD_ALERTS,
     INVENTORY,
     LIVE_METRICS,
+    PRICE_UPDATES,
     STOCK_LEVELS,
     TRANSACTIONS,
 )
@@ -31,6 +32,8 @@ from retail_platform.reactions.events import Transaction, transaction
 from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.state import State
 from retail_platform.reactions.metrics.rates import Rates, read_rates
+from retail_platform.reactions.prices import live
+from retail_platform.reactions.prices import rule as pricing
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.published import read
 from retail_platform.reactions.segments.quintiles import Cutoffs
@@ -38,6 +41,7 @@ from retail_platform.settings import FX_RATES, Settings
 from retail_platform_tests.ingest.running import deliver, empty_topics, message, sale
 from retail_platform_tests.reactions.running import running, said, start, until
 
+TERMS = pricing.Terms(unit_cost=Decimal(6), list_price=Decimal("12.99"))
 LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)
 
 
@@ -48,11 +52,15 @@ def reactions_settings(broker: Settings, tmp_path: Path) -> Settings:
     # Topics whose records are all gone, as after their retention: there is nothing to wait for in them.
     deliver(broker, [message({"event_id": str(uuid.uuid4())}, topic=INVENTORY.topic), message(sale())])
     empty_topics(broker)
+    terms = tmp_path / "terms.csv"
+    columns = "product_id,unit_cost,list_price,minimum_advertised_price,ceiling,sell_by,category_elasticity,applies"
+    terms.write_text(f"{columns}\nP1,{TERMS.unit_cost},{TERMS.list_price},,,,,no\n")
     return broker.model_copy(
         update={
             "retail_home": tmp_path / "home",
             "retail_outputs": tmp_path / "outputs",
             "reactions_group": f"test-{uuid.uuid4().hex[:8]}",
+            "price_terms_file": terms,
         }
     )
 
@@ -119,6 +127,29 @@ def publish_customers(settings: Settings, names: set[str]) -> tuple[dt.datetime,
     return midnight, found[1]
 
 
+def priced_in_a_batch(purchases: list[Transaction], rates: Rates, product: str, on_hand: int) -> dict[str, Any]:
+    """The last decision on a product's price, once its sales and its stock are known; but for when it was made."""
+    now = dt.datetime.now(dt.UTC)
+    happened = [
+        live.from_sold(sold, now)
+        for one in purchases
+        for sold in pricing.from_transaction(one, rates.on(one.currency, one.event_time.date()))
+        if sold.product_id == product
+    ]
+    stocked = pricing.Stocked(product, "S001", on_hand, 1)
+    happened.append(live.Happened(now + dt.timedelta(seconds=1), now, str(uuid.uuid4()), product, stocked))
+    state, last = live.State(), {}
+    for event in happened:
+        state, updates = live.step(state, event, TERMS, pricing.DEFAULT, reviews=True)
+        last = updates[-1].message() if updates else last
+    return decided(last)
+
+
+def decided(update: dict[str, Any]) -> dict[str, Any]:
+    """What an update says, but for its number and time: how many went before it depends on what came first."""
+    return {name: value for name, value in update.items() if name not in ("event_id", "event_time", "sequence")}
+
+
 def typed(events: list[dict[str, Any]]) -> list[Transaction]:
     """The events as the rules see them."""
     judged = [
@@ -149,7 +180,7 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
             f"tok-{mark}-{number % 10}",
             (LONDON, NEW_YORK)[number % 2 * (number % 3 == 0)],
             number // 10,
-            days_ago=40,
+            days_ago=7,
             customer_id=f"C-{mark}-{number % 10}",
         )
         for number in range(300)
@@ -181,6 +212,13 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
     for process in doomed:
         process.send_signal(signal.SIGKILL)
         process.wait()
+    latest = bought(f"tok-last-{mark}", LONDON, 0)
+
+    def price() -> dict[str, Any]:
+        mine = [row for row in said(reactions_settings, PRICE_UPDATES) if row["product_id"] == "P1"]
+        assert sorted(row["sequence"] for row in mine) == list(range(1, len(mine) + 1))
+        return max(mine, key=lambda row: row["sequence"], default={})
+
     with running(reactions_settings) as process, running(reactions_settings, MARKETING) as other:
         until(other, "the segments of all purchases", lambda: len(moved()) >= 10 * 3)
         job = dagster_reactions.refreshes(reactions_settings).resolve_job_def("customer_midnight")
@@ -188,10 +226,15 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
         assert refresh.asset_materializations_for_node("customer_refreshes")[0].metadata["customers"].value == 10
         until(process, "all alerts", lambda: len(raised()) >= len(alerts))
         until(other, "the segments of midnight", lambda: len(moved()) >= len(segments))
+        # Of a week ago are all sales so far; with this one demand and stock are known up to now.
+        deliver(reactions_settings, [message(latest)])
+        until(other, "the price", lambda: price().get("status") == "recommended")
+        update = price()
     for wanted, found in ((alerts, raised()), (segments, moved())):
         assert len(found) == len({row["event_id"] for row in found})
         assert {row["event_id"]: row for row in found} == wanted
-    assert {_reasons(CUSTOMER_SEGMENTS, row) for row in moved()} == {()}
+    assert decided(update) == priced_in_a_batch([*purchases, *typed([latest])], rates, "P1", on_hand=-2 * 301)
+    assert {_reasons(CUSTOMER_SEGMENTS, row) for row in moved()} | {_reasons(PRICE_UPDATES, update)} == {()}
 
 
 def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event_once(
