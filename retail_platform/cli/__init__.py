@@ -13,6 +13,7 @@ from retail_platform.cli import (  # noqa: F401  they register themselves
     reactions,
     rebuild,
     stream,
+    watch,
 )
 from retail_platform.cli.app import main
 

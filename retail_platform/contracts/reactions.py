@@ -238,6 +238,7 @@ PRICE_UPDATES = TopicContract(
                     "sell_by",
                     "rollback",
                     "stale_demand",
+                    "no_whole_day",
                     "stale_stock",
                     "too_soon",
                     "after_rollback",

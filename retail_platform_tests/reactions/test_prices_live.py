@@ -74,6 +74,13 @@ def test_a_sale_of_last_week_that_arrives_now_says_nothing_of_todays_demand() ->
     assert shown(run(level(1, 0), sold("late", -24 * 7, arrives=0.1)))[-1] == ("withheld", "stale_demand", "")
 
 
+def test_on_its_first_day_a_product_keeps_its_price() -> None:
+    assert shown(run(level(1, 0), sold("first", 0.1), sold("next", 0.2))) == [
+        ("withheld", "stale_demand", ""),
+        ("withheld", "no_whole_day", ""),
+    ]
+
+
 def test_switched_off_it_learns_and_decides_nothing_but_takes_back() -> None:
     events = [*MONTH, level(1, 0), sold("now", 0.1)]
     assert run(*events, reviews=False) == []
