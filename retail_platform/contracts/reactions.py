@@ -159,7 +159,7 @@ CUSTOMER_SEGMENTS = TopicContract(
         "second of the purchase that did it, or after midnight when time did."
     ),
     message_key="customer_id",
-    owner="marketing",
+    owner="retail-sales",
     compacted=True,
     fields=(
         Field("event_id", Uuid(), "The id of this revision of the customer's segment."),
@@ -192,7 +192,7 @@ CUSTOMER_REFRESHES = TopicContract(
     title="Customer refreshes",
     description="Time has passed and the cut-offs are new: decide this customer's segment again as of this midnight.",
     message_key="customer_id",
-    owner="marketing",
+    owner="retail-sales",
     retention_days=2,
     fields=(
         Field("event_id", Uuid(), "The same for a customer and a midnight."),
@@ -213,7 +213,7 @@ PRICE_UPDATES = TopicContract(
         "reason; the same for everybody, within floor and ceiling."
     ),
     message_key="product_id",
-    owner="pricing",
+    owner="retail-sales",
     fields=(
         Field("event_id", Uuid(), "The id of this update of the product."),
         Field("event_time", Instant(), "When it was decided (UTC)."),
@@ -263,7 +263,7 @@ PRICE_ROLLBACKS = TopicContract(
     title="Price rollbacks",
     description="Somebody wants the last change of a product's price taken back.",
     message_key="product_id",
-    owner="pricing",
+    owner="retail-sales",
     fields=(
         Field("event_id", Uuid(), "The rollback's id: sent twice, it is done once."),
         Field("event_time", Instant(), "When it was asked for (UTC)."),

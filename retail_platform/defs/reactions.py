@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from retail_platform.contracts import CUSTOMER_REFRESHES
+from retail_platform.contracts import CUSTOMER_REFRESHES, PRICE_ROLLBACKS
 from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, one_line_failures
 from retail_platform.defs.kpi import PUBLISHED_KEY
 from retail_platform.defs.sources import topic_key, topic_spec
@@ -17,7 +17,8 @@ from retail_platform.settings import Settings
 def build(settings: Settings) -> dg.Definitions:
     """The topics that the reactions write, of each application its job and its supervisor; and the customers' midnights."""
     parts = [_application(settings, which) for which in APPLICATIONS]
-    return dg.Definitions.merge(*parts, refreshes(settings))
+    asked = topic_spec(PRICE_ROLLBACKS, "Written by `retail reactions rollback`.", {"kafka"})
+    return dg.Definitions.merge(*parts, refreshes(settings), dg.Definitions(assets=[asked]))
 
 
 def supervised(which: ReactionApplication) -> Supervised:
