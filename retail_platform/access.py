@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from retail_platform.contracts import REACTION_TOPICS
+from retail_platform.contracts import CONTROL_TOPICS, REACTION_TOPICS, STOCK_LEVELS
 from retail_platform.contracts.pages import GENERATED, markdown_table
 from retail_platform.settings import Settings
 
@@ -53,7 +53,9 @@ class Part:
 def parts(settings: Settings) -> tuple[Part, ...]:
     """Every part with its grants, for the topics and the consumer group that the settings name."""
     events = [contract.topic for contract in settings.source_topics]
-    results = [contract.topic for contract in REACTION_TOPICS]
+    results = [contract.topic for contract in (*REACTION_TOPICS, *CONTROL_TOPICS)]
+    # What the applications tell each other, and are told.
+    heard = [contract.topic for contract in (STOCK_LEVELS, *CONTROL_TOPICS)]
     group = settings.reactions_group
     return (
         Part(
@@ -74,9 +76,9 @@ def parts(settings: Settings) -> tuple[Part, ...]:
         ),
         Part(
             "reactions",
-            "The applications `reactions` and `metrics`.",
+            "The applications `reactions`, `metrics` and `marketing`; `retail reactions rollback`; the job `customer_midnight`.",
             (
-                *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in events),
+                *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in (*events, *heard)),
                 *(Grant("topic", topic, ("Write", "Describe", "DescribeConfigs")) for topic in results),
                 # What passes between steps, and the changelogs of the state.
                 *(

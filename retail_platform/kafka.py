@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retail_platform.contracts import REACTION_TOPICS, TopicContract
+from retail_platform.contracts import CONTROL_TOPICS, REACTION_TOPICS, TopicContract
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.refusals import refusal
 from retail_platform.settings import Settings
@@ -166,7 +166,7 @@ def ensure_topics(settings: Settings, wanted: Iterable[TopicContract] | None = N
         RetailError: no broker answers, it refuses to create a topic, or a topic that exists does not stamp records with
             the broker's append time, on which exactly-once deduplication rests.
     """
-    chosen = (*settings.source_topics, *REACTION_TOPICS) if wanted is None else tuple(wanted)
+    chosen = (*settings.source_topics, *REACTION_TOPICS, *CONTROL_TOPICS) if wanted is None else tuple(wanted)
     _ask(settings, _ensure_topics(settings, chosen), _TIMEOUT_SECONDS)
 
 

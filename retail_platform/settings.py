@@ -98,6 +98,15 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
         description="Consumer group of the reactions; one a platform where several share a cluster.",
     )
+    prices: Literal["off", "recommend", "apply"] = Field(
+        "recommend",
+        description="What is done with prices: nothing, recommended, or set for products whose terms say so.",
+    )
+    prices_emergency: bool = Field(False, description="An emergency is declared: no price rises.")
+    price_terms_file: Path = Field(
+        Path("retail_platform/reactions/prices/price_terms.csv"),
+        description="Costs and terms of the products that may have a price (CSV); read when the application starts.",
+    )
     ingest_nice: int = Field(10, ge=0, le=19, description="Niceness of the local Spark process.")
 
     alert_webhook_url: SecretStr | None = Field(None, description="Address that alerts are posted to as JSON.")
@@ -172,7 +181,7 @@ class Settings(BaseSettings):
             raise ValueError("is in the future; no event could be accepted")
         return value
 
-    @field_validator("retail_home", "retail_outputs")
+    @field_validator("retail_home", "retail_outputs", "price_terms_file")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         path = value.expanduser()

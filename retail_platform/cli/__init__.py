@@ -14,6 +14,7 @@ from retail_platform.cli import (  # noqa: F401  they register themselves
     rebuild,
     serve,
     stream,
+    watch,
 )
 from retail_platform.cli.app import main
 

@@ -6,7 +6,16 @@ derive from the declarations in this package. It is pure data and pure functions
 
 from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.model import Column, Table, TopicContract
-from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
+from retail_platform.contracts.reactions import (
+    CUSTOMER_REFRESHES,
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    PRICE_ROLLBACKS,
+    PRICE_UPDATES,
+    REORDER_REQUESTS,
+    STOCK_LEVELS,
+)
 from retail_platform.contracts.tables import (
     BRONZE_EVENTS,
     INGEST_BATCHES,
@@ -21,7 +30,17 @@ from retail_platform.contracts.transactions import TRANSACTIONS
 SOURCE_TOPICS: tuple[TopicContract, ...] = (TRANSACTIONS, INVENTORY)
 
 #: Every topic that the reactions write.
-REACTION_TOPICS: tuple[TopicContract, ...] = (FRAUD_ALERTS, LIVE_METRICS, STOCK_LEVELS, REORDER_REQUESTS)
+REACTION_TOPICS: tuple[TopicContract, ...] = (
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    STOCK_LEVELS,
+    REORDER_REQUESTS,
+    CUSTOMER_SEGMENTS,
+    PRICE_UPDATES,
+)
+
+#: Every topic by which the platform, or a person, tells the reactions something.
+CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS)
 
 #: Every topic that is ingested. A topic added here is ingested, validated, deduplicated and documented with no other change.
 #: Live metrics stay out: fifteen messages a sale that the marts compute anew, from the sales themselves.
@@ -50,12 +69,17 @@ WAREHOUSE_TABLES: tuple[Table, ...] = (
 __all__ = [
     "ALL_TABLES",
     "BRONZE_EVENTS",
+    "CONTROL_TOPICS",
+    "CUSTOMER_REFRESHES",
+    "CUSTOMER_SEGMENTS",
     "FRAUD_ALERTS",
     "INGEST_BATCHES",
     "INVENTORY",
     "LAKE_TABLES",
     "LIVE_METRICS",
     "LOST_OFFSETS",
+    "PRICE_ROLLBACKS",
+    "PRICE_UPDATES",
     "QUARANTINE_EVENTS",
     "REACTION_TOPICS",
     "REORDER_REQUESTS",

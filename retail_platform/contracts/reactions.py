@@ -1,4 +1,4 @@
-"""The contracts of what the reactions say within a second of an event, and of the verdicts that they learn from."""
+"""The contracts of what the reactions say within a second of an event, and of what the platform itself tells them."""
 
 from retail_platform.contracts.model import Amount, Enumeration, Field, Instant, Integer, Text, TopicContract, Uuid
 
@@ -146,4 +146,130 @@ REORDER_REQUESTS = TopicContract(
     silver_name="reorder_requests",
     silver_grain="one request of one store and product",
     silver_description="Every reorder request exactly once, with what it was decided on.",
+)
+
+SEGMENTS = ("champions", "loyal", "new", "needs_attention", "at_risk", "cant_lose", "hibernating")
+
+CUSTOMER_SEGMENTS = TopicContract(
+    topic="customer-segments",
+    schema="retail.customer-segment.v1",
+    title="Customer segments",
+    description=(
+        "A customer has moved to another segment, by recency, frequency and monetary value of the last 365 days: within a "
+        "second of the purchase that did it, or after midnight when time did."
+    ),
+    message_key="customer_id",
+    owner="retail-sales",
+    compacted=True,
+    fields=(
+        Field("event_id", Uuid(), "The id of this revision of the customer's segment."),
+        Field("event_time", Instant(), "Time of the purchase, or the midnight, that changed it (UTC)."),
+        Field("customer_id", Text(100), "Loyalty or account number."),
+        Field("as_of", Text(10), "The business date that recency is counted to."),
+        Field("segment", Enumeration(SEGMENTS), "Where the customer is now."),
+        Field(
+            "previous_segment", Enumeration(SEGMENTS), "Where the customer was; null the first time.", required=False
+        ),
+        Field("revision", Integer(1), "How often the segment has changed; the highest is the customer's."),
+        Field("recency_days", Integer(0), "Days since the last sale; null without one in the window.", required=False),
+        Field("orders", Integer(1), "Sales in the window; null likewise.", required=False),
+        Field("revenue_usd", Amount(), "Sales less returns in the window, to the cent; null likewise.", required=False),
+        Field("recency_score", Integer(1, 5), "Fifth of all customers, 5 the latest; null likewise.", required=False),
+        Field("frequency_score", Integer(1, 5), "Fifth, 5 the most sales; null likewise.", required=False),
+        Field("monetary_score", Integer(1, 5), "Fifth, 5 the most revenue; null likewise.", required=False),
+        Field("cutoffs_version", Text(40), "Version of the nightly cut-offs: their date and a digest of them."),
+        Field("parameters_version", Text(40), "Version of the rule."),
+        Field("evidence", Text(_LONGEST_EVIDENCE), "The unrounded revenue, a JSON object as text."),
+    ),
+    silver_name="customer_segments",
+    silver_grain="one change of one customer's segment",
+    silver_description="Every change of a customer's segment exactly once, with the scores behind it.",
+)
+
+CUSTOMER_REFRESHES = TopicContract(
+    topic="customer-refreshes",
+    schema="retail.customer-refresh.v1",
+    title="Customer refreshes",
+    description="Time has passed and the cut-offs are new: decide this customer's segment again as of this midnight.",
+    message_key="customer_id",
+    owner="retail-sales",
+    retention_days=2,
+    fields=(
+        Field("event_id", Uuid(), "The same for a customer and a midnight."),
+        Field("event_time", Instant(), "The midnight in BUSINESS_TIMEZONE with which the cut-offs' date begins (UTC)."),
+        Field("customer_id", Text(100), "Loyalty or account number."),
+    ),
+    silver_name="customer_refreshes",
+    silver_grain="one request to decide a customer's segment again",
+    silver_description="Every request to decide a customer's segment again.",
+)
+
+PRICE_UPDATES = TopicContract(
+    topic="price-updates",
+    schema="retail.price-update.v1",
+    title="Price updates",
+    description=(
+        "A product's price was decided: recommended, applied where that is switched on, rolled back, or withheld with the "
+        "reason; the same for everybody, within floor and ceiling."
+    ),
+    message_key="product_id",
+    owner="retail-sales",
+    fields=(
+        Field("event_id", Uuid(), "The id of this update of the product."),
+        Field("event_time", Instant(), "When it was decided (UTC)."),
+        Field("product_id", Text(100), "Product."),
+        Field("sequence", Integer(1), "How many updates the product had; the highest holds."),
+        Field(
+            "status",
+            Enumeration(("recommended", "applied", "rolled_back", "withheld")),
+            "Recommended: a person decides. Applied, rolled back: the price is in effect. Withheld: it stays.",
+        ),
+        Field("price", Amount("0"), "What was decided, in US dollars; null when withheld.", required=False),
+        Field("current_price", Amount("0"), "The price before, in US dollars."),
+        Field("effective_price", Amount("0"), "The price in effect from now on, in US dollars."),
+        Field("floor", Amount("0"), "Least that a new price may be: cost and margin, or the advertised minimum."),
+        Field("ceiling", Amount("0"), "Most that a new price may be, in US dollars."),
+        Field(
+            "reason",
+            Enumeration(
+                (
+                    "optimum",
+                    "stock",
+                    "sell_by",
+                    "rollback",
+                    "stale_demand",
+                    "no_whole_day",
+                    "stale_stock",
+                    "too_soon",
+                    "after_rollback",
+                    "past_sell_by",
+                    "limits",
+                    "nothing_to_roll_back",
+                )
+            ),
+            "What decided the price, or why it was withheld.",
+        ),
+        Field("parameters_version", Text(40), "Version of the rule's parameters."),
+        Field("evidence", Text(_LONGEST_EVIDENCE), "Target, elasticity, demand and stock, a JSON object as text."),
+    ),
+    silver_name="price_updates",
+    silver_grain="one decision on the price of one product",
+    silver_description="Every decision on a price exactly once: the audit of what was set, by what, and why not.",
+)
+
+PRICE_ROLLBACKS = TopicContract(
+    topic="price-rollbacks",
+    schema="retail.price-rollback.v1",
+    title="Price rollbacks",
+    description="Somebody wants the last change of a product's price taken back.",
+    message_key="product_id",
+    owner="retail-sales",
+    fields=(
+        Field("event_id", Uuid(), "The rollback's id: sent twice, it is done once."),
+        Field("event_time", Instant(), "When it was asked for (UTC)."),
+        Field("product_id", Text(100), "Product."),
+    ),
+    silver_name="price_rollbacks",
+    silver_grain="one rollback that was asked for",
+    silver_description="Every rollback of a price that was asked for.",
 )

@@ -16,6 +16,7 @@ from retail_platform.settings import Settings
 from retail_platform.warehouse.dbt import MARTS
 
 KPI_KEY = dg.AssetKey(["kpi", "aggregates_daily"])
+PUBLISHED_KEY = dg.AssetKey(["kpi", "published_marts"])
 _DAILY = dg.AssetKey(["marts", "agg_daily_kpis"])
 _STALE_AFTER = dt.timedelta(hours=36)
 _NAMES = ("date", "orders", "revenue_usd", "avg_order_value_usd", "streaming_latency_ms")
@@ -76,7 +77,7 @@ def _kpi_file(settings: Settings) -> dg.AssetsDefinition:
 
 def _published_marts(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
-        key=["kpi", "published_marts"],
+        key=PUBLISHED_KEY,
         deps=[["marts", name] for name in MARTS],
         partitions_def=daily_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),

@@ -1,10 +1,13 @@
 """The reactions under Dagster: their topics, the runs that carry the applications, the sensors that keep them alive."""
 
+import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
 
-from retail_platform.defs.common import QUIET_CONSOLE, Materialized
+from retail_platform.contracts import CUSTOMER_REFRESHES, PRICE_ROLLBACKS
+from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, one_line_failures
+from retail_platform.defs.kpi import PUBLISHED_KEY
 from retail_platform.defs.sources import topic_key, topic_spec
 from retail_platform.defs.supervisor import Supervised, carry, supervisor
 from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication
@@ -12,9 +15,10 @@ from retail_platform.settings import Settings
 
 
 def build(settings: Settings) -> dg.Definitions:
-    """The topics that the reactions write, and of each application its job and its supervisor."""
+    """The topics that the reactions write, of each application its job and its supervisor; and the customers' midnights."""
     parts = [_application(settings, which) for which in APPLICATIONS]
-    return dg.Definitions.merge(*parts)
+    asked = topic_spec(PRICE_ROLLBACKS, "Written by `retail reactions rollback`.", {"kafka"})
+    return dg.Definitions.merge(*parts, refreshes(settings), dg.Definitions(assets=[asked]))
 
 
 def supervised(which: ReactionApplication) -> Supervised:
@@ -38,7 +42,7 @@ def _application(settings: Settings, which: ReactionApplication) -> dg.Definitio
 
 
 def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefinition:
-    sources = [topic_key(contract) for contract in settings.source_topics]
+    sources = [topic_key(contract) for contract in (*settings.source_topics, *which.hears)]
     written_by = f"Written by the application {which.name}, within a second of the event."
     kinds = {"kafka", "python"}
 
@@ -50,3 +54,55 @@ def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefiniti
             yield dg.MaterializeResult(asset_key=topic_key(topic))
 
     return topics
+
+
+def refreshes(settings: Settings) -> dg.Definitions:
+    """The topic of the customers' midnights, the job that sends them, and the sensor that launches it."""
+    written_by = "Sent after the marts are published."
+    spec = topic_spec(CUSTOMER_REFRESHES, written_by, {"kafka", "python"}, [PUBLISHED_KEY])
+
+    @dg.multi_asset(name="customer_refreshes", specs=[spec])
+    def customer_refreshes() -> Materialized:
+        """Send every customer the midnight that the published cut-offs are for; none while that day has not begun."""
+        from retail_platform import kafka
+        from retail_platform.producer.customer_refreshes import messages, midnight
+        from retail_platform.producer.send import send
+
+        with one_line_failures():
+            moment = midnight(settings)
+            begun = moment is not None and moment <= dt.datetime.now(dt.UTC)
+            if moment is None or not begun:
+                return dg.MaterializeResult(metadata={"customers": 0, "as of": str(moment and moment.date())})
+            kafka.ensure_topics(settings)
+            report = send(settings, messages(settings, moment))
+        if report.failed:
+            raise dg.Failure(f"Kafka refused {report.failed} refreshes ({report.refused[0]}); launch the job again")
+        return dg.MaterializeResult(
+            metadata={
+                "customers": report.acknowledged,
+                "as of": str(moment.date()),
+                "seconds": round(report.seconds, 3),
+            }
+        )
+
+    job = dg.define_asset_job(
+        "customer_midnight",
+        selection=dg.AssetSelection.assets(spec.key),
+        description="Tells every customer's segment that a day has passed and the cut-offs are new.",
+    )
+    return dg.Definitions(assets=[customer_refreshes], jobs=[job], sensors=[_after_publishing(job)])
+
+
+def _after_publishing(job: JobSelection) -> dg.SensorDefinition:
+    @dg.asset_sensor(
+        asset_key=PUBLISHED_KEY,
+        name="customer_midnight_after_publishing",
+        job=job,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="When the marts were published: decides every customer's segment again. A run apart: KPIs need no Kafka.",
+    )
+    def after_publishing(_context: dg.SensorEvaluationContext, event: dg.EventLogEntry) -> dg.RunRequest:
+        return dg.RunRequest(run_key=f"published:{event.run_id}")
+
+    return after_publishing

@@ -1,9 +1,11 @@
 """What a producer sends: one Kafka record, before it knows of any broker."""
 
+import datetime as dt
 import json
+import uuid
 from dataclasses import dataclass
 
-from retail_platform.contracts import INVENTORY, TRANSACTIONS
+from retail_platform.contracts import INVENTORY, PRICE_ROLLBACKS, TRANSACTIONS
 
 Event = dict[str, object]
 
@@ -44,3 +46,13 @@ def movement(event: Event, label: str, due: float) -> Message:
     """The record of a stock movement, keyed by ``store_id:product_id``."""
     key = f"{event['store_id']}:{event['product_id']}".encode()
     return Message(INVENTORY.topic, key, encode(event), INVENTORY.schema, label, due)
+
+
+def price_rollback(product_id: str) -> Message:
+    """The record by which somebody wants the last change of a product's price taken back, now."""
+    event: Event = {
+        "event_id": str(uuid.uuid4()),
+        "event_time": dt.datetime.now(dt.UTC).isoformat(),
+        "product_id": product_id,
+    }
+    return Message(PRICE_ROLLBACKS.topic, product_id.encode(), encode(event), PRICE_ROLLBACKS.schema, "rollback")

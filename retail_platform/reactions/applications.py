@@ -5,17 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retail_platform.contracts.model import TopicContract
-from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
+from retail_platform.contracts.reactions import (
+    CUSTOMER_REFRESHES,
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    PRICE_ROLLBACKS,
+    PRICE_UPDATES,
+    REORDER_REQUESTS,
+    STOCK_LEVELS,
+)
 from retail_platform.errors import RetailError
 
 
 @dataclass(frozen=True, slots=True)
 class ReactionApplication:
-    """One application: its name is that of its stream, its consumer group and its state; ``writes``: its topics."""
+    """One application: its name is that of its stream, its consumer group and its state.
+
+    ``writes``: its topics. ``hears``: the topics by which it is told something, besides those of the shops.
+    """
 
     name: str
     does: str
     writes: tuple[TopicContract, ...]
+    hears: tuple[TopicContract, ...] = ()
 
 
 REACTIONS = ReactionApplication(
@@ -27,7 +40,15 @@ REACTIONS = ReactionApplication(
 #: Apart, because each sale touches some fifteen of its cells: an alert must not wait behind them.
 METRICS = ReactionApplication("metrics", "live metrics of sales, cell by cell", (LIVE_METRICS,))
 
-APPLICATIONS = (REACTIONS, METRICS)
+#: Apart, because every night all customers are decided again: neither an alert nor a metric waits for that.
+MARKETING = ReactionApplication(
+    "marketing",
+    "customer segments by recency, frequency and value, and prices of products",
+    writes=(CUSTOMER_SEGMENTS, PRICE_UPDATES),
+    hears=(CUSTOMER_REFRESHES, STOCK_LEVELS, PRICE_ROLLBACKS),
+)
+
+APPLICATIONS = (REACTIONS, METRICS, MARKETING)
 
 
 def application_named(name: str) -> ReactionApplication:

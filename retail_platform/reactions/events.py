@@ -79,7 +79,7 @@ def transaction(event: Mapping[str, Any]) -> Transaction:
         event_id=event["event_id"].lower(),
         event_type=event["event_type"],
         transaction_id=event["transaction_id"],
-        event_time=_moment(event["event_time"]),
+        event_time=moment(event["event_time"]),
         channel=event["channel"],
         store_id=event["store_id"],
         currency=event["currency"],
@@ -110,7 +110,7 @@ def movement(event: Mapping[str, Any]) -> Movement:
     """A valid event of the inventory topic, as :class:`Judgement.event` holds it, typed."""
     return Movement(
         event_id=event["event_id"].lower(),
-        event_time=_moment(event["event_time"]),
+        event_time=moment(event["event_time"]),
         store_id=event["store_id"],
         product_id=event["product_id"],
         movement=event["movement"],
@@ -119,7 +119,8 @@ def movement(event: Mapping[str, Any]) -> Movement:
     )
 
 
-def _moment(text: str) -> dt.datetime:
+def moment(text: str) -> dt.datetime:
+    """The instant in a valid event's text, in UTC with its zone."""
     found = instant(text)
     if found is None:
         raise ValueError(f"{text!r} is no instant; only a valid event may come here")

@@ -6,14 +6,20 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from retail_platform.contracts import FRAUD_ALERTS, INVENTORY, STOCK_LEVELS, WAREHOUSE_TABLES
+from retail_platform.contracts import FRAUD_ALERTS, INVENTORY, STOCK_LEVELS, TRANSACTIONS, WAREHOUSE_TABLES
+from retail_platform.contracts.judge import judge
+from retail_platform.contracts.reactions import SEGMENTS
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.producer import online_retail
+from retail_platform.reactions.events import transaction
 from retail_platform.reactions.fraud.alerts import Alert, Hit
+from retail_platform.reactions.metrics.rates import read_rates
+from retail_platform.reactions.segments import customers
+from retail_platform.reactions.segments.published import FILE, read
 from retail_platform.reactions.stock import levels
 from retail_platform.reactions.stock.levels import Reason, StockEvent
-from retail_platform.settings import Settings, load_settings
+from retail_platform.settings import FX_RATES, Settings, load_settings
 from retail_platform.warehouse import open_warehouse
 from retail_platform.warehouse.kpi_file import daily_kpis
 from retail_platform.warehouse.tie_out import tie_out
@@ -39,7 +45,7 @@ WINDOWED = (
     "agg_daily_sales_by_region",
     "agg_hourly_orders",
 )
-DIMENSIONS = ("dim_products", "dim_stores", "dim_customers")
+DIMENSIONS = ("dim_products", "dim_stores", "dim_customers", "customer_rfm", "customer_rfm_cutoffs")
 NO_UNIT_TESTS = ("--exclude", "test_type:unit")
 
 
@@ -165,6 +171,40 @@ def test_without_a_window_everything_is_built_again(built: Settings, dbt: DbtPro
     before = contents(built, WINDOWED)
     assert dbt.run(built, "run") == (True, {})
     assert contents(built, WINDOWED) == before
+
+
+def test_at_midnight_the_live_segments_are_those_of_the_mart(built: Settings) -> None:
+    """Every customer of the month, by the live rule over the same events and the cut-offs that were published."""
+    open_warehouse(built).publish(["customer_rfm_cutoffs"], built.marts_dir)
+    found = read(built.marts_dir / FILE)
+    assert found is not None
+    as_of, cutoffs = found
+    with FX_RATES.open() as lines:
+        rates = read_rates(lines)
+    states: dict[str, customers.State] = {}
+    for message in online_retail.messages(online_retail.read(online_retail.sample_file())):
+        if message.topic != TRANSACTIONS.topic:
+            continue
+        event = judge(TRANSACTIONS, message.value, dt.datetime.now(dt.UTC), "UTC", FIRST).event
+        assert event is not None
+        bought = transaction(event)
+        purchase = customers.from_transaction(bought, rates.on(bought.currency, bought.event_time.date()))
+        if purchase is not None:
+            state = states.get(purchase.customer_id, customers.State())
+            states[purchase.customer_id], _ = customers.step(state, purchase, cutoffs)
+    live = []
+    for customer, state in states.items():
+        midnight = customers.Refresh(dt.datetime.combine(as_of, dt.time(), dt.UTC), customer)
+        after, _ = customers.step(state, midnight, cutoffs)
+        rfm = customers.measured(after, customer, cutoffs)
+        if rfm is not None:
+            scores = (rfm.recency, rfm.frequency, rfm.monetary)
+            live.append((customer, rfm.recency_days, rfm.orders, rfm.revenue_usd, *scores, after.segment))
+    rows = open_warehouse(built).query("select * exclude (as_of, revenue_usd) from marts.customer_rfm").to_pylist()
+    assert as_of == dt.date(2010, 12, 24)
+    assert len(live) > 800
+    assert {row[-1] for row in live} == set(SEGMENTS)
+    assert sorted(live) == sorted(tuple(row.values()) for row in rows)
 
 
 FIRST, SECOND = dt.date(2010, 12, 1), dt.date(2010, 12, 2)

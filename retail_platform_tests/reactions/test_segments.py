@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from retail_platform.reactions.events import Line, Transaction
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.customers import Purchase, Refresh, Rfm, SegmentChange
+from retail_platform.reactions.segments.published import FILE, Published
 from retail_platform.reactions.segments.quintiles import Cutoffs, Place, cutoffs, tile
 
 TODAY = dt.date(2026, 3, 2)
@@ -105,6 +109,39 @@ def test_new_cut_offs_move_a_customer_at_the_next_refresh() -> None:
     assert (change.previous, change.segment, change.cutoffs_version) == ("new", "hibernating", "2026-03-02")
 
 
+def test_before_there_are_cut_offs_the_year_is_kept_and_nothing_said() -> None:
+    state, told = customers.State(), ()
+    for number in range(3):
+        state, told = customers.step(state, purchase(str(number), 5), None)
+        assert told == ()
+    _, (change,) = customers.step(state, midnight(), FIXED)
+    assert (change.previous, change.segment, change.rfm and change.rfm.orders) == (None, "loyal", 3)
+
+
+def test_cut_offs_are_read_again_when_others_are_published(tmp_path: Path) -> None:
+    published = Published(tmp_path)
+    assert published.cutoffs() is None
+
+    def publish(value: int) -> None:
+        row = {
+            "as_of": TODAY,
+            "measure": "frequency",
+            "tile": 2,
+            "first_value": Decimal(value),
+            "first_customer_id": "C",
+        }
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "draft")
+        (tmp_path / "draft").replace(tmp_path / FILE)
+
+    found = []
+    for value in (3, 4, 4):
+        publish(value)
+        found.append(published.cutoffs())
+    assert [one and one.frequency for one in found] == [((Decimal(value), "C"),) for value in (3, 4, 4)]
+    assert [one and one.version[:11] for one in found] == ["2026-03-02."] * 3
+    assert found[0] != found[1] == found[2]
+
+
 def test_a_change_says_what_it_is_to_another_system() -> None:
     _, (change,) = run([purchase("a", 0, "20.005")])
     message = change.message()
@@ -127,7 +164,7 @@ def test_a_transaction_of_nobody_known_or_without_a_rate_is_no_purchase() -> Non
     event = Transaction("e", "return", "T", time, "pos", "S1", "GBP", (line,), customer_id="C1")
     found = customers.from_transaction(event, Decimal("1.5"))
     assert found == Purchase("e", time, "C1", 0, Decimal("-3.000"))
-    assert customers.unpacked_purchase(json.loads(json.dumps(found.packed()))) == found
+    assert customers.unpacked_event(json.loads(json.dumps(found.packed()))) == found
     assert customers.from_transaction(event, None) is None
     assert customers.from_transaction(replace(event, customer_id=None), Decimal(1)) is None
 

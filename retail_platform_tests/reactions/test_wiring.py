@@ -5,24 +5,43 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from retail_platform.contracts import FRAUD_ALERTS, INVENTORY, LIVE_METRICS, STOCK_LEVELS, TRANSACTIONS
+from retail_platform.contracts import (
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    INVENTORY,
+    LIVE_METRICS,
+    PRICE_UPDATES,
+    STOCK_LEVELS,
+    TRANSACTIONS,
+)
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
+from retail_platform.defs import reactions as dagster_reactions
 from retail_platform.kafka import ensure_topics
-from retail_platform.reactions.applications import METRICS
-from retail_platform.reactions.events import transaction
+from retail_platform.producer import customer_refreshes
+from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
+from retail_platform.reactions.events import Transaction, transaction
 from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.state import State
 from retail_platform.reactions.metrics.rates import Rates, read_rates
+from retail_platform.reactions.prices import live
+from retail_platform.reactions.prices import rule as pricing
+from retail_platform.reactions.segments import customers
+from retail_platform.reactions.segments.published import read
+from retail_platform.reactions.segments.quintiles import Cutoffs
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform_tests.ingest.running import deliver, empty_topics, message, sale
 from retail_platform_tests.reactions.running import running, said, start, until
 
+TERMS = pricing.Terms(unit_cost=Decimal(6), list_price=Decimal("12.99"))
 LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)
 
 
@@ -33,14 +52,23 @@ def reactions_settings(broker: Settings, tmp_path: Path) -> Settings:
     # Topics whose records are all gone, as after their retention: there is nothing to wait for in them.
     deliver(broker, [message({"event_id": str(uuid.uuid4())}, topic=INVENTORY.topic), message(sale())])
     empty_topics(broker)
+    terms = tmp_path / "terms.csv"
+    columns = "product_id,unit_cost,list_price,minimum_advertised_price,ceiling,sell_by,category_elasticity,applies"
+    terms.write_text(f"{columns}\nP1,{TERMS.unit_cost},{TERMS.list_price},,,,,no\n")
     return broker.model_copy(
-        update={"retail_home": tmp_path / "home", "reactions_group": f"test-{uuid.uuid4().hex[:8]}"}
+        update={
+            "retail_home": tmp_path / "home",
+            "retail_outputs": tmp_path / "outputs",
+            "reactions_group": f"test-{uuid.uuid4().hex[:8]}",
+            "price_terms_file": terms,
+        }
     )
 
 
-def bought(card: str, place: tuple[float, float], minute: int, **changes: Any) -> dict[str, Any]:
-    """A purchase with a card in the shop, ``minute`` minutes into the hour before last."""
-    hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0) - dt.timedelta(hours=2)
+def bought(card: str, place: tuple[float, float], minute: int, *, days_ago: int = 0, **changes: Any) -> dict[str, Any]:
+    """A purchase with a card in the shop, ``minute`` minutes into the hour before last, or so many days before."""
+    now = dt.datetime.now(dt.UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0) - dt.timedelta(days=days_ago, hours=2)
     return sale(
         event_time=(hour + dt.timedelta(minutes=minute)).isoformat(),
         payment={"method": "card", "card_token": card},
@@ -49,20 +77,85 @@ def bought(card: str, place: tuple[float, float], minute: int, **changes: Any) -
     )
 
 
-def in_a_batch(events: list[dict[str, Any]], rates: Rates) -> dict[str, dict[str, Any]]:
-    """The alerts that the rules raise over the events in this order, by id."""
+def in_a_batch(purchases: list[Transaction], rates: Rates) -> dict[str, dict[str, Any]]:
+    """The alerts that the rules raise over the purchases in this order, by id."""
     states: dict[str, State] = {}
     found: dict[str, dict[str, Any]] = {}
-    for raw in events:
-        value = message(raw).value
-        event = judge(TRANSACTIONS, value, dt.datetime.now(dt.UTC), "UTC", dt.date(2010, 12, 1)).event
-        assert event is not None
-        purchase = transaction(event)
+    for purchase in purchases:
         card = purchase.card_token or ""
         usd = purchase.amount * (rates.on(purchase.currency, purchase.event_time.date()) or 0)
         states[card], alerts = cards.step(states.get(card, State()), purchase, usd)
         found |= {alert.alert_id: alert.message() for alert in alerts}
     return found
+
+
+def segments_in_a_batch(
+    purchases: list[Transaction], rates: Rates, cutoffs: Cutoffs, midnight: dt.datetime
+) -> dict[str, dict[str, Any]]:
+    """The changes of segment over the purchases in this order, and then at midnight, by id."""
+    events: list[customers.Purchase | customers.Refresh] = []
+    for one in purchases:
+        found = customers.from_transaction(one, rates.on(one.currency, one.event_time.date()))
+        assert found is not None
+        events.append(found)
+    events += [customers.Refresh(midnight, name) for name in {event.customer_id for event in events}]
+    states: dict[str, customers.State] = {}
+    changes: list[customers.SegmentChange] = []
+    for event in events:
+        before = states.get(event.customer_id, customers.State())
+        states[event.customer_id], said_now = customers.step(before, event, cutoffs)
+        changes += said_now
+    return {change.message()["event_id"]: change.message() for change in changes}
+
+
+def publish_customers(settings: Settings, names: set[str]) -> tuple[dt.datetime, Cutoffs]:
+    """Cut-offs such that ten sales make a customer loyal and thirty a champion; and the customers of the warehouse."""
+    bounds = {"recency": (1, 2, 3, 4), "frequency": (2, 10, 30, 99), "monetary": (0, 0, 0, 0)}
+    rows = [
+        {"as_of": dt.datetime.now(dt.UTC).date(), "measure": measure, "tile": tile, "first_value": Decimal(value)}
+        for measure, values in bounds.items()
+        for tile, value in enumerate(values, start=2)
+    ]
+    settings.marts_dir.mkdir(parents=True)
+    table = pa.Table.from_pylist([row | {"first_customer_id": ""} for row in rows])
+    pq.write_table(table, settings.marts_dir / "customer_rfm_cutoffs.parquet")
+    pq.write_table(pa.table({"customer_id": sorted(names)}), settings.marts_dir / "dim_customers.parquet")
+    found = read(settings.marts_dir / "customer_rfm_cutoffs.parquet")
+    midnight = customer_refreshes.midnight(settings)
+    assert found is not None
+    assert midnight is not None
+    return midnight, found[1]
+
+
+def priced_in_a_batch(purchases: list[Transaction], rates: Rates, product: str, on_hand: int) -> dict[str, Any]:
+    """The last decision on a product's price, once its sales and its stock are known; but for when it was made."""
+    now = dt.datetime.now(dt.UTC)
+    happened = [
+        live.from_sold(sold, now)
+        for one in purchases
+        for sold in pricing.from_transaction(one, rates.on(one.currency, one.event_time.date()))
+        if sold.product_id == product
+    ]
+    stocked = pricing.Stocked(product, "S001", on_hand, 1)
+    happened.append(live.Happened(now + dt.timedelta(seconds=1), now, str(uuid.uuid4()), product, stocked))
+    state, last = live.State(), {}
+    for event in happened:
+        state, updates = live.step(state, event, TERMS, pricing.DEFAULT, reviews=True)
+        last = updates[-1].message() if updates else last
+    return decided(last)
+
+
+def decided(update: dict[str, Any]) -> dict[str, Any]:
+    """What an update says, but for its number and time: how many went before it depends on what came first."""
+    return {name: value for name, value in update.items() if name not in ("event_id", "event_time", "sequence")}
+
+
+def typed(events: list[dict[str, Any]]) -> list[Transaction]:
+    """The events as the rules see them."""
+    judged = [
+        judge(TRANSACTIONS, message(raw).value, dt.datetime.now(dt.UTC), "UTC", dt.date(2010, 12, 1)) for raw in events
+    ]
+    return [transaction(found.event) for found in judged if found.event is not None]
 
 
 def test_a_card_that_is_in_two_continents_at_once_raises_one_alert(reactions_settings: Settings) -> None:
@@ -80,30 +173,68 @@ def test_a_card_that_is_in_two_continents_at_once_raises_one_alert(reactions_set
     assert _reasons(FRAUD_ALERTS, alert) == ()
 
 
-def test_killed_in_the_middle_it_says_what_the_batch_says_each_alert_once(reactions_settings: Settings) -> None:
+def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(reactions_settings: Settings) -> None:
     mark = uuid.uuid4().hex[:8]
     events = [
-        bought(f"tok-{mark}-{number % 10}", (LONDON, NEW_YORK)[number % 2 * (number % 3 == 0)], number // 10)
+        bought(
+            f"tok-{mark}-{number % 10}",
+            (LONDON, NEW_YORK)[number % 2 * (number % 3 == 0)],
+            number // 10,
+            days_ago=7,
+            customer_id=f"C-{mark}-{number % 10}",
+        )
         for number in range(300)
     ]
+    purchases = typed(events)
     with FX_RATES.open() as lines:
-        wanted = in_a_batch(events, read_rates(lines))
-    assert len(wanted) > 50
+        rates = read_rates(lines)
+    alerts = in_a_batch(purchases, rates)
+    assert len(alerts) > 50
+    midnight, cutoffs = publish_customers(reactions_settings, {event["customer_id"] for event in events})
+    # New, loyal, champion; and at midnight one that is too good to lose.
+    segments = segments_in_a_batch(purchases, rates, cutoffs, midnight)
+    assert len(segments) == 10 * 4
 
-    def mine() -> list[dict[str, Any]]:
-        return [alert for alert in said(reactions_settings, FRAUD_ALERTS) if mark in alert["card_token"]]
+    def mine(contract: TopicContract, field: str) -> list[dict[str, Any]]:
+        return [row for row in said(reactions_settings, contract) if mark in row[field]]
 
-    doomed = start(reactions_settings)
+    def raised() -> list[dict[str, Any]]:
+        return mine(FRAUD_ALERTS, "card_token")
+
+    def moved() -> list[dict[str, Any]]:
+        return mine(CUSTOMER_SEGMENTS, "customer_id")
+
+    doomed = [start(reactions_settings, which) for which in (REACTIONS, MARKETING)]
     deliver(reactions_settings, [message(event) for event in events[:150]])
-    until(doomed, "the first alerts", lambda: bool(mine()))
+    until(doomed[0], "the first alerts", lambda: bool(raised()))
+    until(doomed[1], "the first segments", lambda: bool(moved()))
     deliver(reactions_settings, [message(event) for event in events[150:]])
-    doomed.send_signal(signal.SIGKILL)
-    doomed.wait()
-    with running(reactions_settings) as process:
-        until(process, "all alerts", lambda: len(mine()) >= len(wanted))
-    found = mine()
-    assert len(found) == len({alert["event_id"] for alert in found})
-    assert {alert["event_id"]: alert for alert in found} == wanted
+    for process in doomed:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    latest = bought(f"tok-last-{mark}", LONDON, 0)
+
+    def price() -> dict[str, Any]:
+        mine = [row for row in said(reactions_settings, PRICE_UPDATES) if row["product_id"] == "P1"]
+        assert sorted(row["sequence"] for row in mine) == list(range(1, len(mine) + 1))
+        return max(mine, key=lambda row: row["sequence"], default={})
+
+    with running(reactions_settings) as process, running(reactions_settings, MARKETING) as other:
+        until(other, "the segments of all purchases", lambda: len(moved()) >= 10 * 3)
+        job = dagster_reactions.refreshes(reactions_settings).resolve_job_def("customer_midnight")
+        refresh = job.execute_in_process()
+        assert refresh.asset_materializations_for_node("customer_refreshes")[0].metadata["customers"].value == 10
+        until(process, "all alerts", lambda: len(raised()) >= len(alerts))
+        until(other, "the segments of midnight", lambda: len(moved()) >= len(segments))
+        # Of a week ago are all sales so far; with this one demand and stock are known up to now.
+        deliver(reactions_settings, [message(latest)])
+        until(other, "the price", lambda: price().get("status") == "recommended")
+        update = price()
+    for wanted, found in ((alerts, raised()), (segments, moved())):
+        assert len(found) == len({row["event_id"] for row in found})
+        assert {row["event_id"]: row for row in found} == wanted
+    assert decided(update) == priced_in_a_batch([*purchases, *typed([latest])], rates, "P1", on_hand=-2 * 301)
+    assert {_reasons(CUSTOMER_SEGMENTS, row) for row in moved()} | {_reasons(PRICE_UPDATES, update)} == {()}
 
 
 def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event_once(

@@ -250,7 +250,8 @@ class PriceUpdate:
         - ``current_price``: the price before. ``effective_price``: the price in effect from now on. Likewise.
         - ``floor``, ``ceiling``: the limits that a new price must keep. Likewise.
         - ``reason``: what decided. Of a price: optimum, stock, sell_by, rollback. Of withholding: stale_demand,
-          stale_stock, too_soon, after_rollback, past_sell_by, limits, nothing_to_roll_back.
+          no_whole_day (the first day of sales is not over), stale_stock, too_soon, after_rollback, past_sell_by, limits,
+          nothing_to_roll_back.
         - ``parameters_version``: of the rule.
         - ``evidence``: JSON of the inputs: target, elasticity and its weight and observations, weekly_demand, on_hand,
           weeks_of_cover; empty where none were looked at.
@@ -356,13 +357,25 @@ def _rolled_back(
     return _told(changed, event, "rolled_back", current, price, "rollback", band, parameters, {})
 
 
-def _obstacle(state: State, review: Review, terms: Terms, parameters: Parameters) -> str | None:
-    """Why no price may be decided now, if so."""
+def _unknown(state: State, review: Review, parameters: Parameters) -> str | None:
+    """What is not known of demand or stock, if so."""
     limits, now = parameters.guardrails, review.event_time
     if now - review.demand_as_of > limits.demand_fresh_for:
         return "stale_demand"
+    today = _date(now, parameters).toordinal()
+    if not any(day.date < today for day in state.days):
+        return "no_whole_day"
     if not state.stores or now - review.stock_as_of > limits.stock_fresh_for:
         return "stale_stock"
+    return None
+
+
+def _obstacle(state: State, review: Review, terms: Terms, parameters: Parameters) -> str | None:
+    """Why no price may be decided now, if so."""
+    limits, now = parameters.guardrails, review.event_time
+    unknown = _unknown(state, review, parameters)
+    if unknown:
+        return unknown
     if terms.sell_by is not None and terms.sell_by < _date(now, parameters):
         return "past_sell_by"
     if state.changes:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from retail_platform.reactions.events import Transaction
+from retail_platform.reactions.events import Transaction, moment
 from retail_platform.reactions.outputs import evidence, from_micros, micros, output_id, rfc3339
 from retail_platform.reactions.segments.quintiles import TILES, Cutoffs, Place, tile
 
@@ -72,23 +72,29 @@ class Purchase:
         }
 
 
-def unpacked_purchase(packed: Mapping[str, Any]) -> Purchase:
-    """What :meth:`Purchase.packed` wrote."""
-    return Purchase(
-        packed["event_id"],
-        from_micros(packed["event_time"]),
-        packed["customer_id"],
-        packed["orders"],
-        Decimal(packed["amount_usd"]),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Refresh:
     """Time has passed, or the cut-offs are new: decide again as of ``event_time``."""
 
     event_time: dt.datetime
     customer_id: str
+
+    def packed(self) -> dict[str, Any]:
+        """As JSON, for the way to the customer's partition."""
+        return {"event_time": micros(self.event_time), "customer_id": self.customer_id}
+
+
+def unpacked_event(packed: Mapping[str, Any]) -> Purchase | Refresh:
+    """What :meth:`Purchase.packed` or :meth:`Refresh.packed` wrote."""
+    time, customer_id = from_micros(packed["event_time"]), packed["customer_id"]
+    if "event_id" not in packed:
+        return Refresh(time, customer_id)
+    return Purchase(packed["event_id"], time, customer_id, packed["orders"], Decimal(packed["amount_usd"]))
+
+
+def from_message(event: Mapping[str, Any]) -> Refresh:
+    """A valid event of ``customer-refreshes``, as :class:`Judgement.event` holds it."""
+    return Refresh(moment(event["event_time"]), event["customer_id"])
 
 
 def from_transaction(transaction: Transaction, usd_per_unit: Decimal | None) -> Purchase | None:
@@ -205,9 +211,12 @@ class SegmentChange:
 
 
 def step(
-    state: State, event: Purchase | Refresh, cutoffs: Cutoffs, parameters: Parameters = DEFAULT
+    state: State, event: Purchase | Refresh, cutoffs: Cutoffs | None, parameters: Parameters = DEFAULT
 ) -> tuple[State, tuple[SegmentChange, ...]]:
-    """Take in a purchase, or the passing of time; say so when the segment changes. A duplicate changes nothing."""
+    """Take in a purchase, or the passing of time; say so when the segment changes. A duplicate changes nothing.
+
+    Before there are cut-offs the year is kept and nothing is said: nobody can be told from the others.
+    """
     date = event.event_time.astimezone(ZoneInfo(parameters.timezone)).date().toordinal()
     if isinstance(event, Purchase):
         if event.event_id in state.event_ids:
@@ -215,6 +224,8 @@ def step(
         state = _taken(state, event, date, parameters)
     first = max(state.as_of, date) - parameters.days + 1
     state = replace(state, as_of=max(state.as_of, date), days=tuple(day for day in state.days if day.date >= first))
+    if cutoffs is None:
+        return state, ()
     rfm = measured(state, event.customer_id, cutoffs)
     segment = named(rfm, parameters) if rfm else "hibernating"
     if segment == state.segment or (rfm is None and state.segment is None):

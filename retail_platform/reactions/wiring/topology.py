@@ -15,14 +15,30 @@ from quixstreams.dataframe import StreamingDataFrame
 from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
-from retail_platform.contracts.reactions import FRAUD_ALERTS, LIVE_METRICS, REORDER_REQUESTS, STOCK_LEVELS
+from retail_platform.contracts.reactions import (
+    CUSTOMER_REFRESHES,
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    PRICE_ROLLBACKS,
+    PRICE_UPDATES,
+    REORDER_REQUESTS,
+    STOCK_LEVELS,
+)
 from retail_platform.contracts.transactions import TRANSACTIONS
-from retail_platform.reactions.applications import METRICS, ReactionApplication
+from retail_platform.errors import SettingsError
+from retail_platform.reactions.applications import MARKETING, METRICS, ReactionApplication
 from retail_platform.reactions.events import Transaction, movement, transaction
 from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.state import unpacked as unpacked_card
 from retail_platform.reactions.metrics import cells, duplicates
 from retail_platform.reactions.metrics.rates import Rates
+from retail_platform.reactions.prices import live
+from retail_platform.reactions.prices import rule as pricing
+from retail_platform.reactions.prices.guardrails import Guardrails
+from retail_platform.reactions.prices.terms import read_terms
+from retail_platform.reactions.segments import customers
+from retail_platform.reactions.segments.published import Published
 from retail_platform.reactions.stock import daily_limit, levels, reorder
 from retail_platform.reactions.wiring.application import between, sink, source
 from retail_platform.settings import Settings
@@ -43,6 +59,9 @@ def wire(app: Application, which: ReactionApplication, settings: Settings, rates
     money = _Money(rates, ZoneInfo(settings.business_timezone))
     if which is METRICS:
         _metrics(app, sales, money)
+    elif which is MARKETING:
+        _segments(app, sales, money, settings)
+        _prices(app, sales, money, settings)
     else:
         _fraud(app, sales, money)
         _stock(app, sales, _valid(app, INVENTORY, settings), settings)
@@ -64,10 +83,16 @@ def _valid(app: Application, contract: TopicContract, settings: Settings) -> Str
     """The events that the contract accepts, as :class:`Judgement.event` holds them: what silver refuses, no rule sees."""
 
     def judged(value: bytes, _key: object, timestamp: int, _headers: object) -> Json | None:
-        appended = dt.datetime.fromtimestamp(timestamp / 1000, dt.UTC)
-        return judge(contract, value, appended, settings.business_timezone, settings.partitions_start_date).event
+        return judge(
+            contract, value, _appended(timestamp), settings.business_timezone, settings.partitions_start_date
+        ).event
 
     return app.dataframe(source(app, contract)).apply(judged, metadata=True).filter(bool)
+
+
+def _appended(timestamp: int) -> dt.datetime:
+    """When the broker appended a record."""
+    return dt.datetime.fromtimestamp(timestamp / 1000, dt.UTC)
 
 
 def _by(rows: StreamingDataFrame, name: str, key: Callable[[Json], str]) -> StreamingDataFrame:
@@ -101,7 +126,7 @@ def _metrics(app: Application, sales: StreamingDataFrame, money: _Money) -> None
 
     def first_time(event: Json, _key: object, timestamp: int, _headers: object, state: Store) -> list[Json]:
         found = transaction(event)
-        if dt.datetime.fromtimestamp(timestamp / 1000, dt.UTC) - found.event_time > _LIVE_FOR:
+        if _appended(timestamp) - found.event_time > _LIVE_FOR:
             return []
         before = duplicates.unpacked(state.get(found.transaction_id))
         after, new = duplicates.step(before, found)
@@ -118,6 +143,80 @@ def _metrics(app: Application, sales: StreamingDataFrame, money: _Money) -> None
     by_cell = _by(added, "cell", lambda packed: cells.unpacked_contribution(packed).cell.key)
     metrics = by_cell.apply(on_cell, stateful=True, expand=True)
     metrics.to_topic(sink(app, LIVE_METRICS), key=lambda metric: metric["metric_key"])
+
+
+def _segments(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+    """By customer: purchases and midnights in, changes of segment out."""
+    parameters = replace(customers.DEFAULT, timezone=settings.business_timezone)
+    published = Published(settings.marts_dir)
+
+    def purchase(event: Json) -> Json | None:
+        bought = transaction(event)
+        found = customers.from_transaction(bought, money.rate(bought))
+        return None if found is None else found.packed()
+
+    def on_customer(packed: Json, state: Store) -> list[Json]:
+        before = customers.unpacked(state.get("customer"))
+        after, found = customers.step(before, customers.unpacked_event(packed), published.cutoffs(), parameters)
+        if after != before:
+            state.set("customer", after.packed())
+        return [change.message() for change in found]
+
+    refreshes = _valid(app, CUSTOMER_REFRESHES, settings).apply(lambda event: customers.from_message(event).packed())
+    changes = between(app, settings, "customer-changes")
+    for branch in (sales.apply(purchase).filter(bool), refreshes):
+        branch.to_topic(changes, key=lambda packed: packed["customer_id"])
+    segments = app.dataframe(changes).apply(on_customer, stateful=True, expand=True)
+    segments.to_topic(sink(app, CUSTOMER_SEGMENTS), key=lambda change: change["customer_id"])
+
+
+def _prices(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+    """By product that has terms: sales, stock levels and rollbacks in, decisions on its price out."""
+    try:
+        with settings.price_terms_file.open(encoding="utf-8", newline="") as lines:
+            terms = read_terms(lines, str(settings.price_terms_file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"PRICE_TERMS_FILE={settings.price_terms_file} cannot be read ({error}); name a CSV file"
+        ) from error
+    advises = replace(
+        pricing.DEFAULT,
+        guardrails=Guardrails(emergency=settings.prices_emergency),
+        timezone=settings.business_timezone,
+    )
+    applies = replace(advises, applies=settings.prices == "apply")
+
+    def sold(event: Json, _key: object, timestamp: int, _headers: object) -> list[Json]:
+        bought = transaction(event)
+        found = pricing.from_transaction(bought, money.rate(bought))
+        return [live.from_sold(one, _appended(timestamp)).packed() for one in found if one.product_id in terms]
+
+    def stocked(event: Json, _key: object, timestamp: int, _headers: object) -> list[Json]:
+        return [live.from_level(event, _appended(timestamp)).packed()] if event["product_id"] in terms else []
+
+    def rolled_back(event: Json, _key: object, timestamp: int, _headers: object) -> list[Json]:
+        return [live.from_rollback(event, _appended(timestamp)).packed()] if event["product_id"] in terms else []
+
+    def on_product(packed: Json, state: Store) -> list[Json]:
+        event, before = live.unpacked_event(packed), live.unpacked(state.get("price"))
+        listed = terms.get(event.product_id)
+        if listed is None:  # its terms were taken out while the record was on its way
+            return []
+        parameters = applies if listed.applies else advises
+        after, updates = live.step(before, event, listed.terms, parameters, reviews=settings.prices != "off")
+        if after != before:
+            state.set("price", after.packed())
+        return [update.message() for update in updates]
+
+    changes = between(app, settings, "price-changes")
+    for rows, taken in (
+        (sales, sold),
+        (_valid(app, STOCK_LEVELS, settings), stocked),
+        (_valid(app, PRICE_ROLLBACKS, settings), rolled_back),
+    ):
+        rows.apply(taken, expand=True, metadata=True).to_topic(changes, key=lambda packed: packed["product_id"])
+    updates = app.dataframe(changes).apply(on_product, stateful=True, expand=True)
+    updates.to_topic(sink(app, PRICE_UPDATES), key=lambda update: update["product_id"])
 
 
 def _stock(app: Application, sales: StreamingDataFrame, movements: StreamingDataFrame, settings: Settings) -> None:

@@ -1,0 +1,225 @@
+"""``retail watch``: what the reactions say, as they say it: a line for each result; the metrics as a table that lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from retail_platform.cli.app import app, err, harmless, out
+from retail_platform.contracts import CUSTOMER_SEGMENTS, FRAUD_ALERTS, LIVE_METRICS, PRICE_UPDATES, STOCK_LEVELS
+from retail_platform.errors import RetailError
+from retail_platform.settings import Settings, get_settings
+
+watch = typer.Typer(help="See results on their Kafka topics as they come, until Ctrl-C.", no_args_is_help=True)
+app.add_typer(watch, name="watch", rich_help_panel="Look")
+
+_COLOURS = {
+    "low": "white", "medium": "yellow", "high": "red",
+    "recommended": "cyan", "applied": "green", "rolled_back": "yellow", "withheld": "bright_black",
+}  # fmt: skip
+_DIMENSIONS = ("all", "channel", "store", "region", "category")
+_SHOWN_OF_A_DIMENSION = 8
+
+FromStart = Annotated[bool, typer.Option("--from-start", help="All that the topic still holds, too.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Limit = Annotated[int, typer.Option(min=0, help="End after so many; 0: never.")]
+
+Record = dict[str, Any]
+
+
+@watch.command()
+def alerts(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+    """Fraud alerts: when, how severe, which rule, which card and store, and why."""
+    _lines(get_settings(), FRAUD_ALERTS.topic, alert_line, from_start, as_json, limit)
+
+
+@watch.command()
+def metrics(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+    """Live metrics: on a terminal a table of the running minute, hour and day; else a line for each cell that changes."""
+    settings = get_settings()
+    if as_json or not out.is_terminal:
+        _lines(settings, LIVE_METRICS.topic, metric_line, from_start, as_json, limit)
+        return
+    board = Board()
+    with Live(get_renderable=board.table, console=out, refresh_per_second=4):
+        _follow(settings, LIVE_METRICS.topic, board.take, from_start, limit)
+
+
+@watch.command()
+def stock(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+    """Stock levels: which store and product, what it has now, and what changed it."""
+    _lines(get_settings(), STOCK_LEVELS.topic, stock_line, from_start, as_json, limit)
+
+
+@watch.command()
+def prices(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+    """Prices: which product, what was decided, from what to what, and why."""
+    _lines(get_settings(), PRICE_UPDATES.topic, price_line, from_start, as_json, limit)
+
+
+@watch.command()
+def segments(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+    """Customer segments: who moved, from where to where, with which scores."""
+    _lines(get_settings(), CUSTOMER_SEGMENTS.topic, segment_line, from_start, as_json, limit)
+
+
+# --- One record -------------------------------------------------------------------------------------------------------
+
+
+def alert_line(alert: Record) -> str:
+    """A fraud alert, for a terminal."""
+    trial = " (on trial)" if alert["shadow"] == "yes" else ""
+    facts = harmless(f"card {alert['card_token']}, store {alert['store_id']}, {alert['evidence']}")
+    what = f"{_coloured(alert['severity'], 6)} {alert['score']} [bold]{harmless(alert['rule'])}[/]{trial}"
+    return f"{_moment(alert)} {what} {facts}"
+
+
+def metric_line(metric: Record) -> str:
+    """A cell of the live metrics, for a terminal."""
+    figures = f"orders {metric['orders']}, returns {metric['returns']}, customers {metric['customers']}"
+    return f"{_window(metric)} [bold]{harmless(_part(metric))}[/]: {figures}, {_dollars(metric['revenue_usd'])}"
+
+
+def stock_line(level: Record) -> str:
+    """A stock level, for a terminal."""
+    place = harmless(f"store {level['store_id']}, {level['product_id']}")
+    colour = "red" if level["on_hand"] < 0 else "white"
+    return f"{_moment(level)} {place}: [{colour}]{level['on_hand']}[/] ({level['change']:+d}, {level['reason']})"
+
+
+def price_line(update: Record) -> str:
+    """A decision on a price, for a terminal."""
+    name = harmless(update["product_id"])
+    step = update["current_price"] if update["price"] is None else f"{update['current_price']} → {update['price']}"
+    allowed = f"{update['floor']} to {update['ceiling']}"
+    why = f"{update['reason']}, allowed {allowed}"
+    return f"{_moment(update)} {_coloured(update['status'], 11)} [bold]{name}[/] {step} USD ({why})"
+
+
+def segment_line(change: Record) -> str:
+    """A change of a customer's segment, for a terminal."""
+    before = change["previous_segment"] or "nobody"
+    scores = "no sale in a year"
+    if change["orders"] is not None:
+        fifths = f"{change['recency_score']}{change['frequency_score']}{change['monetary_score']}"
+        scores = f"RFM {fifths}: {change['recency_days']} days, {change['orders']} orders, "
+        scores += _dollars(change["revenue_usd"])
+    name = harmless(change["customer_id"])
+    return f"{_moment(change)} customer [bold]{name}[/] {before} → [bold]{change['segment']}[/] ({scores})"
+
+
+@dataclass
+class Board:
+    """The cells of the newest minute, hour and day that anything was said of."""
+
+    _windows: dict[str, tuple[str, dict[str, Record]]] = field(default_factory=dict)
+
+    def take(self, cell: Record) -> None:
+        """Take in a cell: one of an older window, or an older revision, changes nothing."""
+        start, cells = self._windows.get(cell["grain"], ("", {}))
+        if cell["window_start"] > start:
+            start, cells = cell["window_start"], {}
+            self._windows[cell["grain"]] = start, cells
+        known = cells.get(cell["metric_key"])
+        if cell["window_start"] == start and (known is None or cell["revision"] > known["revision"]):
+            cells[cell["metric_key"]] = cell
+
+    def table(self) -> Table:
+        """The minute and hour in all; of the day the parts with most orders."""
+        table = Table("window", "of", title="Live metrics; Ctrl-C ends it")
+        for name in ("orders", "returns", "customers", "revenue", "average order"):
+            table.add_column(name, justify="right")
+        for cell in self._shown():
+            counts = (f"{cell[name]:,}" for name in ("orders", "returns", "customers"))
+            money = (_dollars(cell[name]) for name in ("revenue_usd", "avg_order_value_usd"))
+            table.add_row(_window(cell), harmless(_part(cell)), *counts, *money)
+        return table
+
+    def _shown(self) -> list[Record]:
+        def cells(grain: str, dimension: str) -> list[Record]:
+            _, found = self._windows.get(grain, ("", {}))
+            mine = [cell for cell in list(found.values()) if cell["dimension"] == dimension]
+            return sorted(mine, key=lambda cell: (-cell["orders"], cell["dimension_value"]))[:_SHOWN_OF_A_DIMENSION]
+
+        day = [cell for dimension in _DIMENSIONS for cell in cells("day", dimension)]
+        return [*cells("minute", "all"), *cells("hour", "all"), *day]
+
+
+def _window(cell: Record) -> str:
+    return f"{cell['grain']:<6} from {cell['window_start'][:16].replace('T', ' ')}Z"
+
+
+def _part(cell: Record) -> str:
+    return "all" if cell["dimension"] == "all" else f"{cell['dimension']} {cell['dimension_value']}"
+
+
+def _moment(record: Record) -> str:
+    return dt.datetime.fromisoformat(record["event_time"]).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _coloured(word: str, width: int) -> str:
+    return f"[{_COLOURS[word]}]{word:<{width}}[/]"
+
+
+def _dollars(amount: str | None) -> str:
+    return "no rate" if amount is None else f"{amount} USD"
+
+
+# --- The topic --------------------------------------------------------------------------------------------------------
+
+
+def _lines(
+    settings: Settings, topic: str, line: Callable[[Record], str], from_start: bool, as_json: bool, limit: int
+) -> None:
+    def show(record: Record) -> None:
+        if as_json:
+            out.print(json.dumps(record), soft_wrap=True, markup=False)
+        else:
+            out.print(line(record), soft_wrap=True)
+
+    if not as_json:
+        err.print(f"{topic}: waiting; Ctrl-C ends it")
+    _follow(settings, topic, show, from_start, limit)
+
+
+def _follow(settings: Settings, topic: str, take: Callable[[Record], None], from_start: bool, limit: int) -> None:
+    async def follow() -> None:
+        count = 0
+        async with contextlib.aclosing(_records(settings, topic, from_start)) as records:
+            async for record in records:
+                take(record)
+                count += 1
+                if count == limit:
+                    return
+
+    asyncio.run(follow())
+
+
+async def _records(settings: Settings, topic: str, from_start: bool) -> AsyncGenerator[Record, None]:
+    """The committed records of a topic, as they come."""
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.errors import KafkaError
+
+    from retail_platform import kafka
+
+    # Or a topic that is not there would be waited for in silence.
+    await asyncio.to_thread(kafka.offsets, settings, [topic])
+    options = kafka.client_options(settings) | {
+        "isolation_level": "read_committed",
+        "auto_offset_reset": "earliest" if from_start else "latest",
+    }
+    try:
+        async with AIOKafkaConsumer(topic, **options) as consumer:
+            async for record in consumer:
+                yield json.loads(record.value)
+    except KafkaError as error:
+        raise RetailError(f"Kafka went away while {topic} was read ({error}); look at `retail kafka status`") from error
