@@ -11,6 +11,7 @@ import pytest
 
 from retail_platform.embedded import jars
 from retail_platform.errors import RetailError
+from retail_platform.settings import load_settings
 
 
 @pytest.fixture
