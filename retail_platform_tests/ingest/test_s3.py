@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, TRANSACTIONS
+from retail_platform.contracts.model import Table
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.bucket_lease import BucketInUse
 from retail_platform.lakehouse.heartbeat import read_heartbeat
@@ -28,7 +29,7 @@ from retail_platform.settings import FX_RATES, PROJECT_ROOT, Settings, child_env
 from retail_platform.warehouse import open_warehouse
 from retail_platform.warehouse.tie_out import recompute
 from retail_platform_tests.conftest import SHORT_LIVED
-from retail_platform_tests.ingest.running import deliver, message, rows, sale
+from retail_platform_tests.ingest.running import deliver, in_a_bucket, message, rows, sale
 
 LINES = TRANSACTIONS.silver_table
 DAY = dt.date(2024, 1, 2)
@@ -58,7 +59,9 @@ def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_read_in_the_past_and_lo
     running.wait()
 
     again = _start(settings)  # at once: that the killed one was of this installation is known from its local lease
-    _wait_until(again, "all is read", lambda: _balanced(settings, 203))
+    _wait_until(
+        again, "all is read", lambda: _written(settings, BRONZE_EVENTS) == 203 and _written(settings, LINES) == 402
+    )
     (found, _) = quality.balance(settings)
     assert (found.silver, found.quarantine, found.duplicates) == (201, 1, 1)
     assert quality.duplicate_keys(settings, LINES, None) == []
@@ -109,23 +112,8 @@ def _rows_of_silver(settings: Settings) -> int:
     return max((query.rows for query in beat.queries if query.name == LINES.path), default=0)
 
 
-def _balanced(settings: Settings, records: int) -> bool:
-    beat = read_heartbeat(settings)
-    if beat is None or beat.state != "running":
-        return False
-    found = quality.balance(settings)[0]
-    return found.bronze == records and found.difference == 0
-
-
-def in_a_bucket(base: Settings, endpoint: str, **credentials: str) -> Settings:
-    """Settings of a lake in a new, empty bucket."""
-    from retail_platform.lakehouse.location import s3_client
-
-    bucket = {"s3_bucket": f"lake-{os.urandom(4).hex()}", "s3_endpoint_url": endpoint, "aws_region": "eu-west-1"}
-    settings = Settings(_env_file=None, **(base.model_dump() | bucket | credentials))
-    region = {"LocationConstraint": "eu-west-1"}
-    s3_client(settings).create_bucket(Bucket=settings.s3_bucket, CreateBucketConfiguration=region)
-    return settings
+def _written(settings: Settings, table: Table) -> int | None:
+    return manifest(settings, table).rows
 
 
 def _start(settings: Settings) -> subprocess.Popen[bytes]:
