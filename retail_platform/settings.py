@@ -190,13 +190,17 @@ class Settings(BaseSettings):
                     )
         if self.warehouse == "snowflake":
             raise ValueError("WAREHOUSE=snowflake is not in this version yet; use WAREHOUSE=duckdb")
+        if self.s3_bucket is not None:
+            self._consistent_credentials()
+        return self
+
+    def _consistent_credentials(self) -> None:
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together; set both, or neither")
         if self.aws_session_token is not None and self.aws_access_key_id is None:
             raise ValueError("AWS_SESSION_TOKEN belongs to an AWS_ACCESS_KEY_ID, which is not set")
         if self.aws_profile is not None and self.aws_access_key_id is not None:
             raise ValueError("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set; keep the one that is meant")
-        return self
 
     # --- Where things are -----------------------------------------------------------------------------------------
 

@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, TRANSACTIONS
-from retail_platform.contracts.model import Table
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.bucket_lease import BucketInUse
 from retail_platform.lakehouse.heartbeat import read_heartbeat
@@ -40,9 +39,23 @@ def on_the_day(**changes: str) -> bytes | dict[str, object]:
     return sale(event_time=f"{DAY}T12:00:00Z", currency="USD", **changes)
 
 
+@pytest.fixture
+def drivers() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The drivers that the test starts; what still runs at its end is killed, and its JVM ends itself."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for driver in started:
+        driver.kill()
+        driver.wait()
+
+
 @pytest.mark.timeout(600)
 def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_read_in_the_past_and_loaded(
-    lake_settings: Settings, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lake_settings: Settings,
+    s3_endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    drivers: list[subprocess.Popen[bytes]],
 ) -> None:
     # Keys that only a profile has: the driver's JVM, delta-rs, Arrow and boto3 must each find them by its name.
     profiles = tmp_path / "credentials"
@@ -52,6 +65,7 @@ def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_read_in_the_past_and_lo
     twin = on_the_day()
     deliver(settings, [message(twin), message(b"junk")])
     running = _start(settings)
+    drivers.append(running)
     _wait_until(running, "a first batch is in", lambda: _rows_of_silver(settings) >= 2)
     deliver(settings, [message(twin), *(message(on_the_day()) for _ in range(200))])
     time.sleep(random.Random(7).uniform(0.2, 2.0))  # a moment of the batch that nobody chose
@@ -59,9 +73,8 @@ def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_read_in_the_past_and_lo
     running.wait()
 
     again = _start(settings)  # at once: that the killed one was of this installation is known from its local lease
-    _wait_until(
-        again, "all is read", lambda: _written(settings, BRONZE_EVENTS) == 203 and _written(settings, LINES) == 402
-    )
+    drivers.append(again)
+    _wait_until(again, "all is read", lambda: _all_in(settings))
     (found, _) = quality.balance(settings)
     assert (found.silver, found.quarantine, found.duplicates) == (201, 1, 1)
     assert quality.duplicate_keys(settings, LINES, None) == []
@@ -112,8 +125,10 @@ def _rows_of_silver(settings: Settings) -> int:
     return max((query.rows for query in beat.queries if query.name == LINES.path), default=0)
 
 
-def _written(settings: Settings, table: Table) -> int | None:
-    return manifest(settings, table).rows
+def _all_in(settings: Settings) -> bool:
+    # The logs first: they are two requests, the balance is many.
+    written = [manifest(settings, table).rows for table in (BRONZE_EVENTS, LINES)]
+    return written == [203, 402] and quality.balance(settings)[0].difference == 0
 
 
 def _start(settings: Settings) -> subprocess.Popen[bytes]:
