@@ -53,7 +53,7 @@ class _BucketLease:
     bucket: str
     key: str
     record: dict[str, Any]
-    on_loss: Callable[[], None]
+    on_loss: Callable[[], bool]
     lost: str | None = None
     _etag: str = ""
     _renewed: float = 0.0
@@ -86,6 +86,10 @@ class _BucketLease:
         mine = all(record.get(name) == self.record[name] for name in ("host", "installation"))
         return bool(mine or record.get("released"))
 
+    def end(self) -> None:
+        """Have it renewed no more."""
+        self._ended.set()
+
     def keep(self) -> None:
         """Renew it until it is released or lost; the body of a thread."""
         while not self._ended.wait(_RENEW_SECONDS):
@@ -101,7 +105,7 @@ class _BucketLease:
                 return
 
     def release(self) -> None:
-        self._ended.set()
+        """Let it go, when nothing renews it any more."""
         if self.lost is None:
             with contextlib.suppress(RetailError):  # it runs out by itself
                 self._put(self.record | {"released": True}, {"IfMatch": self._etag})
@@ -115,11 +119,12 @@ class _BucketLease:
         return True
 
     def _lose(self, why: str) -> None:
-        if not self._ended.is_set():
-            self.lost = (
-                f"the lease of the lake in s3://{self.bucket} is lost: {why}; nothing more was written, start again"
-            )
-            self.on_loss()
+        if self._ended.is_set():
+            return
+        self.lost = f"the lease of the lake in s3://{self.bucket} is lost: {why}; nothing more was written, start again"
+        # A JVM that has yet to come up is ended as soon as it has.
+        while not self.on_loss() and not self._ended.wait(_POLL_SECONDS):
+            pass
 
     def _find(self) -> _Found | None:
         with self._asking():
@@ -162,9 +167,11 @@ class _BucketLease:
 
 @contextlib.contextmanager
 def bucket_lease(
-    settings: Settings, owner: str, since: str, on_loss: Callable[[], None], wait_seconds: float = 0
+    settings: Settings, owner: str, since: str, on_loss: Callable[[], bool], wait_seconds: float = 0
 ) -> Iterator[None]:
     """Hold the lake in ``S3_BUCKET`` for ``owner``; ``on_loss`` must end whatever writes it, at once.
+
+    It says whether there was anything to end; while there was not it is called again.
 
     Raises:
         BucketInUse: a process of another installation has it, and still has it after ``wait_seconds``.
@@ -190,8 +197,9 @@ def bucket_lease(
             raise RetailError(lease.lost) from error
         raise
     finally:
+        lease.end()
+        keeper.join()
         lease.release()
-        keeper.join(_RENEW_SECONDS)
 
 
 def _installation(settings: Settings) -> str:

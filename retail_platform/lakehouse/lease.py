@@ -51,11 +51,13 @@ class Lease:
         self.holder = Holder(self.holder.owner, self.holder.pid, self.holder.since, pid)
         _write(self.file, self.holder)
 
-    def end_jvm(self) -> None:
-        """Kill the JVM: it may write no more."""
-        if self.holder.jvm_pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.holder.jvm_pid, signal.SIGKILL)
+    def end_jvm(self) -> bool:
+        """Kill the JVM: it may write no more. Whether there was one."""
+        if self.holder.jvm_pid is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.holder.jvm_pid, signal.SIGKILL)
+        return True
 
 
 def lease_path(settings: Settings) -> Path:
