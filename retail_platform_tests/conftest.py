@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 #: These wait more than they work: begun first, they run beside all the others.
-_LONGEST = ("test_dev.py", "test_daily.py", "test_kill.py")
+_LONGEST = ("test_dev.py", "test_daily.py", "test_kill.py", "test_s3.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
