@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def drivers() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 @pytest.mark.timeout(600)
-def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_read_in_the_past_and_loaded(
+def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_rebuilt_read_in_the_past_and_loaded(
     lake_settings: Settings,
     s3_endpoint: str,
     tmp_path: Path,
@@ -106,12 +107,19 @@ def _compacted_and_readable_as_it_was(settings: Settings) -> None:
     before, old = size(settings, LINES), manifest(settings, LINES)
     assert before.files > 1
     for work in ("optimize", "vacuum"):
-        done = have_done(settings, work, {"tables": [LINES.path]}, lambda: pytest.fail("no stream was there to ask"))
-        assert done["done by"] == "the running stream"
+        _asked(settings, work, {"tables": [LINES.path]})
     assert size(settings, LINES).files == 1
     assert "OPTIMIZE" in {version.operation for version in versions(settings, LINES, 5)}
     assert _events(readable(settings, LINES, old.version)) == _events(manifest(settings, LINES))
+    rebuilt = _asked(settings, "rebuild_silver", {"table": TRANSACTIONS.silver_name, "dates": [DAY.isoformat()]})
+    assert (rebuilt["rows_before"], rebuilt["rows_after"]) == (402, 402)
     assert differences(settings, LINES, old.version, manifest(settings, LINES).version) == []
+
+
+def _asked(settings: Settings, work: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    done = have_done(settings, work, arguments, lambda: pytest.fail("no stream was there to ask"))
+    assert done["done by"] == "the running stream"
+    return done
 
 
 def _events(contents: Manifest) -> list[tuple[str, ...]]:
