@@ -134,9 +134,23 @@ class Settings(BaseSettings):
         "prefer", description="Whether the connection to it is encrypted."
     )
 
-    aws_access_key_id: str | None = Field(None, description="AWS key; unset: the default credential chain.")
-    aws_secret_access_key: SecretStr | None = Field(None, description="AWS secret key.")
-    s3_bucket: str | None = Field(None, description="Bucket of the lake. Unset: the local lake.")
+    aws_access_key_id: str | None = Field(
+        None, description="AWS key. Unset: AWS_PROFILE, or else the role of the machine, container or web identity."
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="AWS secret key, with AWS_ACCESS_KEY_ID.")
+    aws_session_token: SecretStr | None = Field(None, description="Session token, when the key is a temporary one.")
+    aws_profile: str | None = Field(None, description="Profile of ~/.aws; it may name a role to assume.")
+    aws_region: str | None = Field(None, description="Region of the bucket. Unset: the profile's, or else us-east-1.")
+    s3_bucket: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="Bucket of the lake and the stream's checkpoints. Unset: both are in RETAIL_HOME.",
+    )
+    s3_prefix: str = Field(
+        "retail",
+        pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
+        description="Where in the bucket; one a platform where several share it.",
+    )
     s3_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store.")
 
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
@@ -166,7 +180,9 @@ class Settings(BaseSettings):
                 raise ValueError("must be host:port[,host:port…], e.g. broker.example.com:9092")
         return value
 
-    @field_validator("alert_webhook_url", "alert_slack_webhook_url", "alert_pagerduty_url", "dagster_ui_url")
+    @field_validator(
+        "alert_webhook_url", "alert_slack_webhook_url", "alert_pagerduty_url", "dagster_ui_url", "s3_endpoint_url"
+    )
     @classmethod
     def _web_address(cls, value: SecretStr | str | None) -> SecretStr | str | None:
         address = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -204,8 +220,16 @@ class Settings(BaseSettings):
         if self.warehouse == "snowflake":
             raise ValueError("WAREHOUSE=snowflake is not in this version yet; use WAREHOUSE=duckdb")
         if self.s3_bucket is not None:
-            raise ValueError("S3_BUCKET: a lake on S3 is not in this version yet; unset it for the local lake")
+            self._consistent_credentials()
         return self
+
+    def _consistent_credentials(self) -> None:
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together; set both, or neither")
+        if self.aws_session_token is not None and self.aws_access_key_id is None:
+            raise ValueError("AWS_SESSION_TOKEN belongs to an AWS_ACCESS_KEY_ID, which is not set")
+        if self.aws_profile is not None and self.aws_access_key_id is not None:
+            raise ValueError("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set; keep the one that is meant")
 
     # --- Where things are -----------------------------------------------------------------------------------------
 
@@ -239,13 +263,24 @@ class Settings(BaseSettings):
 
     @property
     def lake_dir(self) -> Path:
-        """Root of the Delta tables."""
-        return self.retail_home / "lake"
+        """Root of the Delta tables, where they are on this machine; see ``lakehouse/location.py`` for wherever they are.
+
+        Raises:
+            SettingsError: the lake is on S3.
+        """
+        return self._on_disk("lake")
 
     @property
     def checkpoints_dir(self) -> Path:
-        """Root of the streaming checkpoints, one folder a query."""
-        return self.retail_home / "checkpoints"
+        """Root of the streaming checkpoints, one folder a query; as :attr:`lake_dir`."""
+        return self._on_disk("checkpoints")
+
+    def _on_disk(self, name: str) -> Path:
+        if self.s3_bucket is not None:
+            raise SettingsError(
+                "S3_BUCKET: this works with a lake on this machine's disk only, not in a bucket; unset it for that"
+            )
+        return self.retail_home / name
 
     @property
     def reactions_dir(self) -> Path:

@@ -31,8 +31,10 @@ def backup(
     Example: [bold]retail backup /mnt/backups/2026-03-02[/]
     """
     from retail_platform.backup.taking import back_up, size_of
+    from retail_platform.lakehouse.location import only_on_disk
 
     settings = get_settings()
+    only_on_disk(settings, "`retail backup`")
     sizes = size_of(settings)
     for part, size in sizes.items():
         err.print(f"  {settings.retail_home / part}, {_size(size)}", soft_wrap=True)
@@ -59,8 +61,10 @@ def restore(
     """
     from retail_platform.backup.restoring import occupied, read_manifest, refuse_other_settings
     from retail_platform.backup.restoring import restore as put_back
+    from retail_platform.lakehouse.location import only_on_disk
 
     settings = get_settings()
+    only_on_disk(settings, "`retail restore`")
     manifest = read_manifest(source)
     refuse_other_settings(settings, manifest)
     err.print(

@@ -123,7 +123,9 @@ def _end_processes_when_told_to_stop() -> None:
 
 def _empty_home(home: Path) -> Settings:
     from retail_platform.chaos.stage import chaos_settings
+    from retail_platform.lakehouse.location import only_on_disk
 
+    only_on_disk(get_settings(), "`retail chaos`")
     home = home.absolute()
     if home.exists() and any(home.iterdir()):
         raise RetailError(f"{home} is not empty; remove it, or give another --home")

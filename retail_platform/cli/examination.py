@@ -56,11 +56,11 @@ def _java(_: Settings) -> Iterator[Finding]:
     yield Finding(True, "Java", str(find_java()))
 
 
-def _jars(_: Settings) -> Iterator[Finding]:
+def _jars(settings: Settings) -> Iterator[Finding]:
     from retail_platform.embedded.jars import class_path, spark_jars
 
     class_path("kafka")
-    yield Finding(True, "jars", f"{len(spark_jars())} for Spark, and Kafka's")
+    yield Finding(True, "jars", f"{len(spark_jars(settings))} for Spark, and Kafka's")
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -113,9 +113,10 @@ def _stream(settings: Settings) -> Iterator[Finding]:
 
 def _lake(settings: Settings) -> Iterator[Finding]:
     from retail_platform.contracts import INGEST_BATCHES
+    from retail_platform.lakehouse.location import has_delta
     from retail_platform.lakehouse.quality import balance
 
-    if not (settings.lake_dir / INGEST_BATCHES.path).exists():
+    if not has_delta(settings, INGEST_BATCHES):
         yield Finding(True, "lake", "empty")
         return
     for entry in balance(settings):

@@ -146,8 +146,10 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     """Remove all state (Kafka's data, the lake, checkpoints, the warehouse, Dagster's history) and the results."""
     from retail_platform.embedded.broker import EmbeddedBroker
     from retail_platform.lakehouse.lease import holder
+    from retail_platform.lakehouse.location import only_on_disk
 
     settings = get_settings()
+    only_on_disk(settings, "`retail reset`")
     owner = holder(settings)
     if owner is not None:
         raise RetailError(f"{owner.owner} (process {owner.pid}) writes the lake; stop it first (`retail stream stop`)")

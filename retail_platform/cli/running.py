@@ -72,12 +72,11 @@ def lake_work(settings: Settings, work: str, arguments: Mapping[str, Any], what:
 
     from retail_platform.ingest.work import do_alone
     from retail_platform.lakehouse.lease import holder
+    from retail_platform.lakehouse.location import lake
     from retail_platform.lakehouse.requests import have_done
 
-    if not settings.lake_dir.exists():
-        raise RetailError(
-            f"there is no lake in {settings.retail_home} yet; run the stream first (`retail stream drain`)"
-        )
+    if not lake(settings).exists():
+        raise RetailError(f"there is no lake in {lake(settings)} yet; run the stream first (`retail stream drain`)")
     if not yes and not typer.confirm("Do it?", err=True):
         raise typer.Exit(1)
     _quieten()

@@ -100,8 +100,10 @@ def recover(
     from retail_platform.cli.running import lake_alone_work
     from retail_platform.ingest import recovery
     from retail_platform.lakehouse.checkpoints import misfits, newest_writers
+    from retail_platform.lakehouse.location import only_on_disk
 
     settings = get_settings()
+    only_on_disk(settings, "`retail stream recover`")
     unfit = misfits(settings, newest_writers(settings))
     for entry in unfit:
         err.print(f"  {escape(entry.why)}", soft_wrap=True)
@@ -130,10 +132,12 @@ def accept_loss(
     from retail_platform import kafka
     from retail_platform.cli.running import lake_alone_work
     from retail_platform.ingest import recovery
+    from retail_platform.lakehouse.location import only_on_disk
     from retail_platform.lakehouse.losses import holes
     from retail_platform.lakehouse.reading import ledger
 
     settings = get_settings()
+    only_on_disk(settings, "`retail stream accept-loss`")
     reach = kafka.offsets(settings, [contract.topic for contract in settings.topics])
     missing = holes(settings, ledger(settings), reach)
     if not missing:

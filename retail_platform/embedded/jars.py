@@ -1,4 +1,4 @@
-"""The jars that Python packages do not bring: the Kafka broker, and Spark's connectors to Kafka and Delta.
+"""The jars that Python packages do not bring: the Kafka broker, and Spark's connectors to Kafka, Delta and S3.
 
 ``jars.lock.json`` names each with size and SHA-256. They come once into the user's cache, through the Ivy that ships
 with PySpark and its built-in default repository; afterwards nothing here touches the network.
@@ -38,9 +38,9 @@ from rich.markup import escape
 
 from retail_platform.embedded.java import find_java, is_bundled
 from retail_platform.errors import RetailError
-from retail_platform.settings import user_cache_dir
+from retail_platform.settings import Settings, user_cache_dir
 
-Group = Literal["kafka", "spark"]
+Group = Literal["kafka", "spark", "s3"]
 Progress = Callable[[int, int], None]
 """Called with the bytes that have arrived and the bytes that are to arrive, a few times a second."""
 
@@ -50,6 +50,14 @@ LOCK_FILE = Path(__file__).with_name("jars.lock.json")
 _ROOTS: dict[Group, tuple[str, ...]] = {
     "kafka": ("org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"),
     "spark": ("io.delta:delta-spark_4.2_2.13:4.4.0", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"),
+    # Hadoop's own choice is the whole SDK in one jar of 686 MB. These parts of it are what S3A calls, and take 14 MB.
+    "s3": (
+        "org.apache.hadoop:hadoop-aws:3.5.0",
+        *(
+            f"software.amazon.awssdk:{part}:2.35.4"
+            for part in ("s3", "s3-transfer-manager", "sts", "apache-client", "netty-nio-client")
+        ),
+    ),
 }
 # Delta's and Spark's POMs drag in what PySpark ships, often older.
 _EXCLUDED: dict[Group, tuple[str, ...]] = {
@@ -67,6 +75,7 @@ _EXCLUDED: dict[Group, tuple[str, ...]] = {
         "org.slf4j:*",
         "org.xerial.snappy:*",
     ),
+    "s3": ("org.slf4j:*", "software.amazon.awssdk:bundle"),
 }
 _PARALLEL = 4
 _POLL_SECONDS = 0.2
@@ -132,13 +141,13 @@ def class_path(group: Group) -> str:
     return os.pathsep.join(str(path) for path in group_jars(group))
 
 
-def spark_jars() -> list[Path]:
-    """Spark's connectors to Kafka and Delta, for ``spark.jars``.
+def spark_jars(settings: Settings) -> list[Path]:
+    """Spark's connectors to Kafka and Delta, and to S3 when the lake is there, for ``spark.jars``.
 
     Raises:
         RetailError: one of them is not in the cache.
     """
-    return group_jars("spark")
+    return [*group_jars("spark"), *(group_jars("s3") if settings.s3_bucket else ())]
 
 
 def fetch(on_progress: Progress | None = None) -> list[Jar]:
@@ -370,7 +379,7 @@ def lock() -> dict[str, list[Jar]]:
                     f"Ivy could not resolve {', '.join(roots)}: {(folder / 'ivy.log').read_text()[-600:]}"
                 )
             found = sorted(_jar(path, folder / "out") for path in (folder / "out").rglob("*.jar"))
-            groups[group] = [jar for _, jar in found if group != "spark" or jar.coordinate.split(":")[1] not in shipped]
+            groups[group] = [jar for _, jar in found if group == "kafka" or jar.coordinate.split(":")[1] not in shipped]
     finally:
         shutil.rmtree(work, ignore_errors=True)
     document = {group: [asdict(jar) for jar in jars] for group, jars in groups.items()}

@@ -40,11 +40,10 @@ def open_lake(spark: SparkSession, settings: Settings) -> Lake:
     Raises:
         RetailError: a table was last written by someone else.
     """
-    root = str(settings.lake_dir)
     silver = {contract.silver_name: contract.silver_table for contract in settings.topics}
     tables = (BRONZE_EVENTS, QUARANTINE_EVENTS, *silver.values(), SALES_BY_MINUTE, INGEST_BATCHES)
     with ThreadPoolExecutor(len(tables), "open") as pool:
-        opened = dict(zip(tables, pool.map(lambda table: open_table(spark, root, table), tables), strict=True))
+        opened = dict(zip(tables, pool.map(lambda table: open_table(spark, settings, table), tables), strict=True))
     return Lake(
         bronze=opened[BRONZE_EVENTS],
         quarantine=opened[QUARANTINE_EVENTS],

@@ -304,7 +304,7 @@ class _Renewal:
         ]
         kinds = ", ".join(f"{column.name} {column.type.spark}" for column in LOST_OFFSETS.columns)
         spark = table.spark
-        losses = open_table(spark, str(self.settings.lake_dir), LOST_OFFSETS)
+        losses = open_table(spark, self.settings, LOST_OFFSETS)
         losses.append(conform(spark.createDataFrame(rows, kinds), LOST_OFFSETS), Batch(str(uuid.uuid4()), 0))
 
     def _new(self, found: Iterable[Hole]) -> Iterator[Hole]:
@@ -373,7 +373,7 @@ class _Renewal:
 
     def _begin(self, table: LakeTable, query_id: str, ways: Mapping[str, Ways]) -> list[Path]:
         starts = {topic: {str(number): way.start for number, way in parts.items()} for topic, parts in ways.items()}
-        where = checkpoint(self.settings, table.table.path)
+        where = Path(checkpoint(self.settings, table.table.path).path)
         fresh = where.with_name(f"{where.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         prepare(fresh, query_id, Recovery(self.now, starts))
@@ -382,7 +382,7 @@ class _Renewal:
         return aside
 
     def _put_aside(self, query_name: str) -> list[Path]:
-        where = checkpoint(self.settings, query_name)
+        where = Path(checkpoint(self.settings, query_name).path)
         if not where.exists():
             return []
         aside = where.with_name(f"{where.name}.lost-{self.now:%Y%m%dT%H%M%S.%fZ}")

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from retail_platform.embedded.java import java_home
 from retail_platform.ingest.spark_config import scratch, spark_config
+from retail_platform.lakehouse.location import jvm_environment
 from retail_platform.settings import Settings
 
 #: What a call into a JVM raises that is no longer there.
@@ -33,6 +34,7 @@ def prepare_environment(settings: Settings) -> None:
         RetailError: there is no Java that Spark can use.
     """
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ |= jvm_environment(settings)
     os.environ["SPARK_SUBMIT_OPTS"] = f"-Dlog4j2.configurationFile=file:{_LOGGING}"
     if settings.spark_master.startswith("local"):
         os.environ["JAVA_HOME"] = str(java_home())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from retail_platform.embedded.jars import spark_jars
+from retail_platform.lakehouse.location import spark_options
 from retail_platform.settings import Settings
 
 #: Chosen before the first start: a stateful checkpoint freezes it.
@@ -65,7 +66,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
     if settings.spark_master.startswith("local"):
         home = settings.retail_home / "spark"
         config |= {
-            "spark.jars": ",".join(str(jar) for jar in spark_jars()),
+            "spark.jars": ",".join(str(jar) for jar in spark_jars(settings)),
             "spark.driver.memory": settings.spark_driver_memory,
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
@@ -75,10 +76,13 @@ def spark_config(settings: Settings) -> dict[str, str]:
             ),
             "spark.local.dir": str(scratch(settings)),
             "spark.sql.warehouse.dir": str(home / "warehouse"),
+        }
+    if settings.spark_master.startswith("local") and settings.s3_bucket is None:
+        config |= {
             # The defaults fork a process for every rename: half of a small batch's time (docs/architecture.md).
             "spark.sql.streaming.checkpointFileManagerClass": (
                 "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
             ),
             "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
         }
-    return config
+    return config | spark_options(settings)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -83,7 +82,7 @@ class Stream:
         handle = self._handle(silver.table.path)
         horizon = dt.timedelta(minutes=self.settings.ingest_dedupe_horizon_minutes)
         days = calendar(self.settings)
-        recovery = recovery_of(Path(handle.checkpoint))
+        recovery = recovery_of(checkpoint(self.settings, handle.name))
         forgotten_at = recovery.recovered_at if recovery else None
         rows = first_deliveries(self._kafka(handle, [contract.topic]), contract, days, horizon, forgotten_at)
         batches = SilverBatches(handle, contract, days, silver, self.lake.quarantine, self.lake.ledger, self._pool)
@@ -151,7 +150,7 @@ class Stream:
 
     def _starting_offsets(self, handle: QueryHandle, topics: Sequence[str]) -> str:
         """Where a query begins that has no batch yet; Spark wants every partition named, and goes by its checkpoint after."""
-        if not handle.first or has_begun(Path(handle.checkpoint)):
+        if not handle.first or has_begun(checkpoint(self.settings, handle.name)):
             return "earliest"
         known = kafka.offsets(self.settings, topics)
         return json.dumps(

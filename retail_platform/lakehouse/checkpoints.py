@@ -16,6 +16,7 @@ from typing import Any
 from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.history import versions
+from retail_platform.lakehouse.location import Place, checkpoints
 from retail_platform.settings import Settings
 
 #: Offsets by topic and partition, as Spark's Kafka source writes them.
@@ -53,27 +54,27 @@ class _State:
     damage: str | None = None
 
 
-def checkpoint(settings: Settings, query_name: str) -> Path:
+def checkpoint(settings: Settings, query_name: str) -> Place:
     """Where a query keeps its checkpoint: its name, with the slash made a dash."""
-    return settings.checkpoints_dir / query_name.replace("/", "-")
+    return checkpoints(settings) / query_name.replace("/", "-")
 
 
-def recovery_of(where: Path) -> Recovery | None:
+def recovery_of(where: Place) -> Recovery | None:
     """What a recovery left in a checkpoint; ``None`` in one that has been there from the beginning."""
     file = where / _RECOVERY
     if not file.exists():
         return None
-    data = json.loads(file.read_text(encoding="utf-8"))
+    data = json.loads(file.text())
     return Recovery(dt.datetime.fromisoformat(data["recovered_at"]), data["starting_offsets"])
 
 
-def has_begun(where: Path) -> bool:
+def has_begun(where: Place) -> bool:
     """Whether a checkpoint's query has planned a batch: from then on Spark goes by the checkpoint alone."""
     return any(_numbers(where / "offsets"))
 
 
 def prepare(where: Path, query_id: str, recovery: Recovery) -> None:
-    """Write a checkpoint in which a query of that identity begins as ``recovery`` says."""
+    """Write a checkpoint on this machine's disk, in which a query of that identity begins as ``recovery`` says."""
     where.mkdir(parents=True)
     record = {
         "recovered_at": recovery.recovered_at.isoformat(timespec="milliseconds"),
@@ -119,7 +120,7 @@ def newest_writers(settings: Settings) -> Writers:
     return found
 
 
-def _unfit(where: Path, table: str, writers: Writers) -> str | None:
+def _unfit(where: Place, table: str, writers: Writers) -> str | None:
     state, mine = _state(where), writers.get(table, {})
     if state.damage:
         return f"{where} is damaged: {state.damage}"
@@ -134,13 +135,13 @@ def _unfit(where: Path, table: str, writers: Writers) -> str | None:
     return None
 
 
-def _state(where: Path) -> _State:
+def _state(where: Place) -> _State:
     metadata = where / _METADATA
     if not metadata.exists():
         return _State()
     try:
-        query_id = str(_read(metadata)["id"])
-        planned, committed = (_newest(where / log) for log in ("offsets", "commits"))
+        query_id = str(_parsed(metadata.text(), _METADATA)["id"])
+        planned, committed = (_newest(where / log, log) for log in ("offsets", "commits"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return _State(damage=str(error))
     if committed > planned:
@@ -148,24 +149,20 @@ def _state(where: Path) -> _State:
     return _State(query_id, planned, committed)
 
 
-def _newest(log: Path) -> int:
+def _newest(log: Place, name: str) -> int:
     """The last batch of a checkpoint's log, whose entry can be read; -1 in an empty one."""
     last = max(_numbers(log), default=-1)
     if last >= 0:
-        _, *entries = (log / str(last)).read_text(encoding="utf-8").splitlines()
+        _, *entries = (log / str(last)).text().splitlines()
         if not entries:
-            raise ValueError(f"{log.name}/{last} is cut short")
+            raise ValueError(f"{name}/{last} is cut short")
         for entry in entries:
-            _parsed(entry, f"{log.name}/{last}")
+            _parsed(entry, f"{name}/{last}")
     return last
 
 
-def _numbers(log: Path) -> list[int]:
-    return [int(entry.name) for entry in log.glob("*") if entry.name.isdigit()]
-
-
-def _read(file: Path) -> Any:
-    return _parsed(file.read_text(encoding="utf-8"), file.name)
+def _numbers(log: Place) -> list[int]:
+    return [int(entry.base_name) for entry in log.files() if entry.base_name.isdigit()]
 
 
 def _parsed(text: str, name: str) -> Any:

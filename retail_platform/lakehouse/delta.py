@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from delta.tables import DeltaTable
-from deltalake import DeltaTable as DeltaLog
 from pyspark.sql import DataFrame, SparkSession
 
 from retail_platform.contracts.model import Table
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.location import has_delta, open_delta, table_uri
+from retail_platform.settings import Settings
 
 _LISTING_TASKS = 8
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
@@ -122,17 +123,17 @@ class LakeTable:
         return self.spark.read.format("delta").load(self.path)
 
 
-def open_table(spark: SparkSession, root: str, table: Table) -> LakeTable:
-    """Create ``root``/``table`` where it is missing, and read from its newest commit what is in it.
+def open_table(spark: SparkSession, settings: Settings, table: Table) -> LakeTable:
+    """Create ``table`` where the lake lacks it, and read from its newest commit what is in it.
 
     Raises:
         RetailError: the newest commit was not made by this platform.
     """
-    path = f"{root}/{table.path}"
-    if not DeltaLog.is_deltatable(path):
+    path = table_uri(settings, table)
+    if not has_delta(settings, table):
         _create(spark, path, table)
     # Read without Spark: a commit file says it all, and Spark's own history costs a job a table at every start.
-    newest = DeltaLog(path).history(1)[0]
+    newest = open_delta(settings, table).history(1)[0]
     try:
         writers = json.loads(newest["userMetadata"])["writers"]
     except (TypeError, ValueError, KeyError):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from retail_platform.contracts.model import Table
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.location import all_there, lake, open_delta
 from retail_platform.lakehouse.manifest import Manifest, manifest
 from retail_platform.lakehouse.reading import rows_over
 from retail_platform.settings import Settings
@@ -50,7 +49,7 @@ def versions(settings: Settings, table: Table, limit: int | None = None) -> list
         RetailError: the lake has no such table yet.
     """
     try:
-        entries = DeltaTable(settings.lake_dir / table.path).history(limit)
+        entries = open_delta(settings, table).history(limit)
     except TableNotFoundError as error:
         raise RetailError(f"the lake has no {table.path} yet; run the stream first (`retail stream drain`)") from error
     return [_version(entry) for entry in entries]
@@ -83,16 +82,17 @@ class Size:
 
 def size(settings: Settings, table: Table) -> Size:
     """The table's size now."""
-    root = settings.lake_dir / table.path
-    sizes = pa.table(DeltaTable(root).get_add_actions()).column("size_bytes").to_pylist()
-    on_disk = [path.stat().st_size for path in root.rglob("*.parquet") if "_delta_log" not in path.parts]
-    log_files = sum(1 for path in (root / "_delta_log").iterdir() if not path.name.startswith("."))
+    sizes = pa.table(open_delta(settings, table).get_add_actions()).column("size_bytes").to_pylist()
+    root = lake(settings) / table.path
+    found = root.files(recursive=True)
+    on_disk = [entry.size for entry in found if entry.path.endswith(".parquet") and "/_delta_log/" not in entry.path]
+    log_files = sum(1 for entry in (root / "_delta_log").files() if not entry.base_name.startswith("."))
     return Size(len(sizes), sum(sizes), len(on_disk), sum(on_disk), log_files)
 
 
 def properties(settings: Settings, table: Table) -> dict[str, str]:
     """The table's Delta properties."""
-    return dict(DeltaTable(settings.lake_dir / table.path).metadata().configuration)
+    return dict(open_delta(settings, table).metadata().configuration)
 
 
 def readable(settings: Settings, table: Table, version: int | None) -> Manifest:
@@ -102,7 +102,7 @@ def readable(settings: Settings, table: Table, version: int | None) -> Manifest:
         RetailError: there is no such version, or VACUUM has removed files of it.
     """
     found = manifest(settings, table, version=version)
-    if not all(Path(path).exists() for path in found.files):
+    if not all_there(found.files, found.file_system):
         raise RetailError(
             f"{table.path}: files of version {found.version} are gone: VACUUM keeps LAKE_HISTORY_DAYS="
             f"{settings.lake_history_days} days; see `retail lake history {table.path}` for newer versions"

@@ -1,7 +1,8 @@
 """Who may write the lake: one process at a time, by an operating-system lock on a file that names the holder.
 
 Delta on a path cannot arbitrate between two Spark drivers (the second overwrites the first's commits in silence), so
-every writer takes this lease first. The kernel frees it when the holder dies, however it dies.
+every writer takes this lease first. The kernel frees it when the holder dies, however it dies. A lake in a bucket is
+within reach of other machines too: there the holder takes the bucket's own lease as well (``bucket_lease.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FILE = "lake.lease"
 
 
 class LakeInUse(RetailError):  # noqa: N818  (it names the state, as BlockingIOError does)
-    """Another process writes the lake. The message names it."""
+    """Another process of this installation writes the lake. The message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,14 @@ class Lease:
         """Record the JVM that writes under this lease, so that a successor can make sure that it is gone."""
         self.holder = Holder(self.holder.owner, self.holder.pid, self.holder.since, pid)
         _write(self.file, self.holder)
+
+    def end_jvm(self) -> bool:
+        """Kill the JVM: it may write no more. Whether there was one."""
+        if self.holder.jvm_pid is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.holder.jvm_pid, signal.SIGKILL)
+        return True
 
 
 def lease_path(settings: Settings) -> Path:
@@ -75,6 +84,7 @@ def lake_lease(settings: Settings, owner: str, wait_seconds: float = 0) -> Itera
 
     Raises:
         LakeInUse: somebody else has it, and still has it after ``wait_seconds``.
+        RetailError: the lake is in a bucket, and another installation has it, or the bucket cannot be reached.
     """
     path = lease_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +93,12 @@ def lake_lease(settings: Settings, owner: str, wait_seconds: float = 0) -> Itera
         _bury(_read(file))
         lease = Lease(file, Holder(owner, os.getpid(), dt.datetime.now(dt.UTC).isoformat(timespec="seconds")))
         _write(file, lease.holder)
-        yield lease
+        with contextlib.ExitStack() as also:
+            if settings.s3_bucket is not None:
+                from retail_platform.lakehouse.bucket_lease import bucket_lease  # noqa: PLC0415  only a bucket needs boto3
+
+                also.enter_context(bucket_lease(settings, owner, lease.holder.since, lease.end_jvm, wait_seconds))
+            yield lease
         file.truncate(0)
 
 

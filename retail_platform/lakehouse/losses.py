@@ -6,13 +6,12 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from deltalake import DeltaTable
-
 from retail_platform import kafka
 from retail_platform.contracts import BRONZE_EVENTS, LOST_OFFSETS
 from retail_platform.contracts.model import TopicContract
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.checkpoints import misfits, newest_writers
+from retail_platform.lakehouse.location import has_delta
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import BatchEntry, ends_of, ledger, rows_of
 from retail_platform.settings import Settings
@@ -74,7 +73,7 @@ def next_offset(ends: Mapping[int, int], partition: int, earliest: int) -> int:
 
 def accepted(settings: Settings) -> list[Accepted]:
     """The holes that were accepted, oldest first."""
-    if not DeltaTable.is_deltatable(str(settings.lake_dir / LOST_OFFSETS.path)):
+    if not has_delta(settings, LOST_OFFSETS):
         return []
     found = rows_of(
         manifest(settings, LOST_OFFSETS),

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from retail_platform.contracts import Table
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.location import data_file, file_system, open_delta
 from retail_platform.settings import Settings
 
 BUSINESS_DATE = "business_date"
@@ -29,7 +31,7 @@ class Manifest:
     """The files that hold ``table`` at ``version`` for ``dates``; ``dates`` is ``None`` for the whole table.
 
     A table that is not partitioned by business date lists all its files, whatever the dates. ``rows`` is what the log
-    says the files hold, ``None`` when it does not say.
+    says the files hold, ``None`` when it does not say. ``file_system`` is what opens files that are not on this machine.
     """
 
     table: Table
@@ -37,6 +39,7 @@ class Manifest:
     dates: tuple[dt.date, ...] | None
     files: tuple[str, ...]
     rows: int | None
+    file_system: pafs.FileSystem | None = field(default=None, repr=False, compare=False)
 
 
 def manifest(
@@ -58,14 +61,13 @@ def manifest(
     entries = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     if asked is not None and BUSINESS_DATE in table.partition_by:
         entries = [entry for entry in entries if entry[f"partition.{BUSINESS_DATE}"] in asked]
-    root = settings.lake_dir / table.path
-    files = tuple(sorted(str(root / entry["path"]) for entry in entries))
-    return Manifest(table, delta.version(), asked, files, _rows(entries))
+    files = tuple(sorted(data_file(settings, table, entry["path"]) for entry in entries))
+    return Manifest(table, delta.version(), asked, files, _rows(entries), file_system(settings))
 
 
 def _open(settings: Settings, table: Table, version: int | None) -> DeltaTable:
     try:
-        return DeltaTable(settings.lake_dir / table.path, version=version)
+        return open_delta(settings, table, version)
     except TableNotFoundError as error:
         raise RetailError(
             f"the lake has no {table.path} yet; run the stream first (`retail stream drain`), or check RETAIL_HOME"

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deltalake import DeltaTable
-
 from retail_platform.contracts import BRONZE_EVENTS, QUARANTINE_EVENTS
 from retail_platform.contracts.model import Table, TopicContract
+from retail_platform.lakehouse.location import open_delta
 from retail_platform.lakehouse.losses import accepted, lost
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import ends_of, ledger, rows_of
@@ -27,7 +26,7 @@ _SPARK_TYPES = {"integer": "int", "long": "bigint"}
 
 def contract_differences(settings: Settings, table: Table) -> list[str]:
     """Where the Delta table's columns differ from its contract, one sentence each."""
-    fields = {field.name: field for field in DeltaTable(settings.lake_dir / table.path).schema().fields}
+    fields = {field.name: field for field in open_delta(settings, table).schema().fields}
     found = [f"{name} is not in the contract" for name in fields if name not in table.column_names]
     for column in table.columns:
         field = fields.get(column.name)

@@ -14,6 +14,7 @@ import duckdb
 
 from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.contracts.model import Table
+from retail_platform.lakehouse.location import let_read
 from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest, manifest
 from retail_platform.settings import Settings
 
@@ -29,6 +30,7 @@ def rows_over(tables: Mapping[str, Manifest], sql: str, parameters: Sequence[Any
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set threads = 2")
         for name, contents in tables.items():
+            let_read(connection, contents.file_system)
             connection.execute(f"create view {name} as {_select(contents)}")
         return connection.execute(sql, list(parameters)).fetchall()
 

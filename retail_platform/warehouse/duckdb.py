@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from retail_platform.contracts import WAREHOUSE_TABLES, Table
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.location import let_read
 from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
 from retail_platform.lakehouse.manifest import manifest as manifest_of
 from retail_platform.settings import Settings
@@ -181,6 +182,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
     table = manifest.table
     connection.execute(f"create or replace temp table stage as from {sql.address(table, 'duckdb')} limit 0")
     if manifest.files:
+        let_read(connection, manifest.file_system)
         connection.execute(*_read_files(manifest))
     repeated = _number(connection, sql.repeated_keys(table, _STAGE, "duckdb"))
     if repeated:

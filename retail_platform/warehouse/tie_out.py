@@ -19,6 +19,7 @@ import duckdb
 
 from retail_platform.contracts import INGEST_BATCHES, TRANSACTIONS
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.location import let_read
 from retail_platform.lakehouse.manifest import Manifest, manifest
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform.warehouse.kpi_file import DailyKpi, daily_kpis
@@ -91,6 +92,7 @@ def recompute(lines: Manifest, batches: Manifest, rates_file: Path) -> list[Dail
     rates = _Rates.read(rates_file)
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
+        let_read(connection, lines.file_system)
         amounts = connection.execute(_AMOUNTS, {"files": list(lines.files)}).fetchall()
         latencies = _latencies(connection, lines, batches)
     days: dict[dt.date, _Day] = {}

@@ -11,6 +11,7 @@ import pytest
 
 from retail_platform.embedded import jars
 from retail_platform.errors import RetailError
+from retail_platform.settings import load_settings
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def partial(cache: Path, jar: jars.Jar) -> Path:
 
 
 def test_spark_gets_the_connectors_and_nothing_that_it_ships() -> None:
-    assert sorted(path.name for path in jars.spark_jars()) == [
+    assert sorted(path.name for path in jars.spark_jars(load_settings(env_file=None))) == [
         "commons-pool2-2.13.1.jar",
         "delta-kernel-api-4.4.0.jar",
         "delta-kernel-defaults-4.4.0.jar",
@@ -52,7 +53,7 @@ def test_spark_gets_the_connectors_and_nothing_that_it_ships() -> None:
         "spark-sql-kafka-0-10_2.13-4.2.0.jar",
         "spark-token-provider-kafka-0-10_2.13-4.2.0.jar",
     ]
-    assert all(path.is_file() for path in jars.spark_jars())
+    assert all(path.is_file() for path in jars.spark_jars(load_settings(env_file=None)))
 
 
 def test_the_class_path_of_the_broker_is_its_locked_jars() -> None:
@@ -86,7 +87,7 @@ def test_a_missing_or_cut_off_jar_says_make_setup(cache: Path) -> None:
     (cache / jar.file).write_bytes(b"PK")
     with pytest.raises(RetailError, match="make setup"):
         jars.class_path("kafka")
-    assert jars.spark_jars()
+    assert jars.spark_jars(load_settings(env_file=None))
 
 
 def test_without_network_the_fetch_ends_in_one_line_that_says_what_to_do(cache: Path) -> None:

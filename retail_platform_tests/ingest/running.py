@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -75,6 +76,17 @@ def sale(**changes: Any) -> dict[str, Any]:
         ],
     }
     return event | changes
+
+
+def in_a_bucket(base: Settings, endpoint: str, **credentials: str) -> Settings:
+    """Settings of a lake in a new, empty bucket."""
+    from retail_platform.lakehouse.location import s3_client
+
+    bucket = {"s3_bucket": f"lake-{os.urandom(4).hex()}", "s3_endpoint_url": endpoint, "aws_region": "eu-west-1"}
+    settings = Settings(_env_file=None, **(base.model_dump() | bucket | credentials))
+    region = {"LocationConstraint": "eu-west-1"}
+    s3_client(settings).create_bucket(Bucket=settings.s3_bucket, CreateBucketConfiguration=region)
+    return settings
 
 
 def message(value: dict[str, Any] | bytes | None, key: str = "k", topic: str = TRANSACTIONS.topic) -> Message:

@@ -75,7 +75,7 @@ def test_after_a_recovery_nothing_is_lost_and_no_twin_gets_through_that_straddle
     deliver(lake_settings, [message(again), message(None)])
     drain(spark, lake_settings, minutes=True)
     for query, damage in zip(KAFKA_QUERIES, damages, strict=True):
-        where = checkpoint(lake_settings, query)
+        where = Path(checkpoint(lake_settings, query).path)
         damage(where, backup / where.name)
     deliver(lake_settings, [message(twin), message(again), message(years_old), message(sale()), message(b"{")])
     with pytest.raises(RetailError, match="make a new one with `retail stream recover`"):
@@ -105,7 +105,7 @@ def test_a_lost_checkpoint_that_is_found_again_after_the_recovery_is_refused(
         path.rename(path.with_name(f"{path.name}.elsewhere"))
     recover(spark, lake_settings)
     for query in KAFKA_QUERIES:
-        where = checkpoint(lake_settings, query)
+        where = Path(checkpoint(lake_settings, query).path)
         where.rename(where.with_name(f"{where.name}.new-one"))
         where.with_name(f"{where.name}.elsewhere").rename(where)
     with pytest.raises(RetailError, match="gone or another's"):
@@ -143,7 +143,7 @@ def test_a_batch_that_was_cut_short_and_its_checkpoint_lost_comes_out_exact(
     with pytest.raises(StreamFailed):
         drain(spark, lake_settings, prepare)
     for query in KAFKA_QUERIES:
-        shutil.rmtree(checkpoint(lake_settings, query))
+        shutil.rmtree(checkpoint(lake_settings, query).path)
     deliver(lake_settings, [message(within), message(sale())])
 
     recover(spark, lake_settings)
