@@ -76,7 +76,7 @@ def parts(settings: Settings) -> tuple[Part, ...]:
         ),
         Part(
             "reactions",
-            "The applications `reactions`, `metrics` and `marketing`; `retail reactions rollback`; the job `customer_midnight`.",
+            "The applications `reactions`, `metrics`, `marketing`; `retail reactions rollback`; the job `customer_midnight`.",
             (
                 *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in (*events, *heard)),
                 *(Grant("topic", topic, ("Write", "Describe", "DescribeConfigs")) for topic in results),
