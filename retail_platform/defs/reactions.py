@@ -58,8 +58,9 @@ def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefiniti
 
 def refreshes(settings: Settings) -> dg.Definitions:
     """The topic of the customers' midnights, the job that sends them, and the sensor that launches it."""
-    written_by = "Sent after the marts are published."
-    spec = topic_spec(CUSTOMER_REFRESHES, written_by, {"kafka", "python"}, [PUBLISHED_KEY])
+    # The marts of one day decide the segments of the next, which are loaded with that day: drawn, it would be a circle.
+    written_by = "Sent by the cut-offs of the published marts, for the day after them."
+    spec = topic_spec(CUSTOMER_REFRESHES, written_by, {"kafka", "python"})
 
     @dg.multi_asset(name="customer_refreshes", specs=[spec])
     def customer_refreshes() -> Materialized:
