@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     ingest_compact_minutes: float = Field(
         60, gt=0, le=1440, description="How often the continuous stream compacts the small files it made today."
     )
+    ingest_reactions: bool = Field(
+        True,
+        description="Whether the stream brings what the reactions say into the lake; if not, its tables stay empty.",
+    )
     ingest_lifetime_hours: float = Field(8, gt=0, le=168, description="Life of one continuous ingest run.")
     quarantine_warn_rate: float = Field(
         0.02, ge=0, le=1, description="Share of a day's records in quarantine above which the check warns."
@@ -246,7 +250,7 @@ class Settings(BaseSettings):
     @property
     def topics(self) -> tuple[TopicContract, ...]:
         """The contracts of all that is ingested, the transactions one under the name that ``KAFKA_TOPIC`` gives it."""
-        return self._named(TOPICS)
+        return self._named(TOPICS if self.ingest_reactions else SOURCE_TOPICS)
 
     @property
     def source_topics(self) -> tuple[TopicContract, ...]:

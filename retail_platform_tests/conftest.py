@@ -119,5 +119,11 @@ def _own_lake(broker: Settings, folder: Path) -> Settings:
 
     empty_topics(broker)
     return broker.model_copy(
-        update={"retail_home": folder / "home", "retail_outputs": folder / "outputs", "ingest_trigger_seconds": 0.2}
+        update={
+            "retail_home": folder / "home",
+            "retail_outputs": folder / "outputs",
+            "ingest_trigger_seconds": 0.2,
+            # Five queries and tables more, in each stream of the suite: test_reactions.py has them.
+            "ingest_reactions": False,
+        }
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from retail_platform.contracts import WAREHOUSE_TABLES
+from retail_platform.contracts import REACTION_TOPICS, WAREHOUSE_TABLES
 from retail_platform.contracts.model import Table
 from retail_platform.defs.common import (
     WAREHOUSE_POOL,
@@ -31,9 +31,11 @@ def raw_key(table: Table) -> dg.AssetKey:
 
 def build(settings: Settings) -> dg.Definitions:
     """One load and one reconciliation a table."""
+    kept_out = () if settings.ingest_reactions else [contract.silver_table for contract in REACTION_TOPICS]
+    tables = [table for table in WAREHOUSE_TABLES if table not in kept_out]
     return dg.Definitions(
-        assets=[_load(settings, table) for table in WAREHOUSE_TABLES],
-        asset_checks=[_reconciliation(settings, table) for table in WAREHOUSE_TABLES if _by_date(table)],
+        assets=[_load(settings, table) for table in tables],
+        asset_checks=[_reconciliation(settings, table) for table in tables if _by_date(table)],
     )
 
 

@@ -64,8 +64,10 @@ class Stream:
     def start(self) -> None:
         """Start the queries that read Kafka; and, when it is to stay, the one that reads silver."""
         self._start_bronze()
+        idle = self._idle() if self.available_now else ()
         for contract in self.settings.topics:
-            self._start_silver(contract)
+            if contract not in idle:
+                self._start_silver(contract)
         if not self.available_now:
             self.start_minute_sales()
 
@@ -76,6 +78,16 @@ class Stream:
         self._run(
             handle, source, batches, POOL_BEHIND, max(BRONZE_TRIGGER_SECONDS, self.settings.ingest_trigger_seconds)
         )
+
+    def _idle(self) -> list[TopicContract]:
+        """The reactions' topics that are empty and were never read: most drains run where no reaction does."""
+        unread = [
+            contract
+            for contract in self.settings.topics
+            if contract in REACTION_TOPICS and not has_begun(checkpoint(self.settings, contract.silver_table.path))
+        ]
+        reach = kafka.offsets(self.settings, [contract.topic for contract in unread]) if unread else {}
+        return [each for each in unread if all(first == last for first, last in reach[each.topic].values())]
 
     def _start_silver(self, contract: TopicContract) -> None:
         silver = self.lake.silver_of(contract)

@@ -65,6 +65,7 @@ def job(settings: Settings, mode: str) -> Iterator[subprocess.Popen[bytes]]:
         "SPARK_DRIVER_MEMORY": "800m",
         "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
         "INGEST_NICE": "0",
+        "INGEST_REACTIONS": str(settings.ingest_reactions),
         "INGEST_TRIGGER_SECONDS": "0.2",
     }
     arguments = [sys.executable, "-m", "retail_platform.ingest.job", "--mode", mode]

@@ -30,7 +30,7 @@ from retail_platform_tests.deploy import postgres
 from retail_platform_tests.deploy.containers import DOCKER, base_environment, command_of, compose, entrypoint
 from retail_platform_tests.listening import listening, open_to_others
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
 
 _SECONDS = 180.0
 _BIN = Path(sys.executable).parent

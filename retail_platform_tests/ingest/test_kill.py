@@ -33,6 +33,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "SPARK_DRIVER_MEMORY": "800m",
         "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
         "INGEST_NICE": "0",
+        "INGEST_REACTIONS": str(settings.ingest_reactions),
         "INGEST_COMPACT_MINUTES": "0.05",
     }
 

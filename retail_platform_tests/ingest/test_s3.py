@@ -145,6 +145,7 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
         "SPARK_DRIVER_MEMORY": "800m",
         "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
         "INGEST_NICE": "0",
+        "INGEST_REACTIONS": str(settings.ingest_reactions),
         "S3_BUCKET": str(settings.s3_bucket),
         "S3_ENDPOINT_URL": str(settings.s3_endpoint_url),
         "AWS_REGION": "eu-west-1",

@@ -1,0 +1,50 @@
+"""What the reactions say lands like any event: raw in bronze, once in silver, with reasons in the quarantine."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from retail_platform.contracts import FRAUD_ALERTS, QUARANTINE_EVENTS, STOCK_LEVELS
+from retail_platform.lakehouse import quality
+from retail_platform.lakehouse.reading import ledger
+from retail_platform.reactions.fraud.alerts import Alert, Hit
+from retail_platform.reactions.stock import levels
+from retail_platform.settings import Settings
+from retail_platform_tests.ingest.running import deliver, drain, message, rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+NOON = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
+
+
+def test_alerts_and_levels_are_in_silver_once_and_a_drain_passes_over_the_topics_that_never_had_any(
+    spark: SparkSession, lake_settings: Settings
+) -> None:
+    settings = lake_settings.model_copy(update={"ingest_reactions": True})
+    hit = Hit("velocity_1h", "1", Decimal("0.5"), False, {"purchases": 9})
+    purchase = "0198b9a4-0000-7000-8000-000000000001"
+    alert = Alert(NOON, purchase, "T-1", "tok-1", "S1", hit, "p1", Decimal("0.5"), "medium").message()
+    _, (level,) = levels.step(levels.State(), levels.StockEvent("e", NOON, "S1", "P1", "count", 7))
+    told = [message(alert, "tok-1", FRAUD_ALERTS.topic), message(level.message(), "S1:P1", STOCK_LEVELS.topic)]
+    broken = message(alert | {"severity": "terrible"}, "tok-1", FRAUD_ALERTS.topic)
+    deliver(settings, [*told, told[0], broken])
+    drain(spark, settings)
+    assert rows(settings, FRAUD_ALERTS.silver_table, "select event_id, score, severity from t") == [
+        (alert["event_id"], Decimal("0.5000"), "medium")
+    ]
+    found = rows(settings, STOCK_LEVELS.silver_table, "select stock_key, on_hand, reason, counted_quantity from t")
+    assert found == [("S1:P1", 7, "count", 7)]
+    assert rows(settings, QUARANTINE_EVENTS, "select topic, reasons from t") == [
+        (FRAUD_ALERTS.topic, ["enum:severity"])
+    ]
+    balance = {entry.topic: entry for entry in quality.balance(settings)}
+    assert {entry.difference for entry in balance.values()} == {0}
+    alerts = balance[FRAUD_ALERTS.topic]
+    assert (alerts.bronze, alerts.silver, alerts.quarantine, alerts.duplicates) == (3, 1, 1, 1)
+    queries = {batch.query_name for batch in ledger(settings)}
+    assert {FRAUD_ALERTS.silver_table.path, STOCK_LEVELS.silver_table.path} < queries
+    assert json.loads(rows(settings, FRAUD_ALERTS.silver_table, "select evidence from t")[0][0]) == {"purchases": 9}
