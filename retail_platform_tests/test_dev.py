@@ -171,7 +171,7 @@ def test_a_killed_driver_is_started_again_by_the_sensor_and_nothing_is_lost(plat
     platform.until("a new driver", again)
 
     def complete() -> bool:
-        (found, _) = quality.balance(platform.settings)
+        found, *_ = quality.balance(platform.settings)
         return found.silver == 1955 + 400 and found.difference == 0
 
     platform.until("all events in silver, once", complete)

@@ -58,7 +58,7 @@ def test_a_batch_that_was_cut_short_is_finished_by_the_next_start(
         drain(spark, lake_settings, dying(table, after=after))  # type: ignore[arg-type]
     drain(spark, lake_settings)
 
-    (found, _) = quality.balance(lake_settings)
+    found, *_ = quality.balance(lake_settings)
     assert (found.bronze, found.silver, found.quarantine, found.duplicates) == (9, 5, 2, 2)
     assert quality.duplicate_keys(lake_settings, LINES, None) == []
     assert rows(lake_settings, BRONZE_EVENTS, 'select count(distinct ("partition", "offset")) from t') == [(9,)]

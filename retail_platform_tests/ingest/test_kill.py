@@ -80,7 +80,7 @@ def test_a_driver_killed_at_named_points_and_at_random_loses_nothing_doubles_not
 
     again = _start(lake_settings, "-m", "retail_platform.ingest.job", "--mode", "continuous")
     _wait_until(again, "all is read", lambda: _balanced(lake_settings, 510))
-    (found, _) = quality.balance(lake_settings)
+    found, *_ = quality.balance(lake_settings)
     assert (found.silver, found.quarantine, found.duplicates) == (505, 3, 2)
     assert quality.duplicate_keys(lake_settings, LINES, None) == []
     assert rows(lake_settings, BRONZE_EVENTS, 'select count(distinct ("partition", "offset")) from t') == [(510,)]

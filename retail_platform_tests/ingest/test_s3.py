@@ -76,7 +76,7 @@ def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_rebuilt_read_in_the_pas
     again = _start(settings)  # at once: that the killed one was of this installation is known from its local lease
     drivers.append(again)
     _wait_until(again, "all is read", lambda: _all_in(settings))
-    (found, _) = quality.balance(settings)
+    found, *_ = quality.balance(settings)
     assert (found.silver, found.quarantine, found.duplicates) == (201, 1, 1)
     assert quality.duplicate_keys(settings, LINES, None) == []
     assert rows(settings, BRONZE_EVENTS, 'select count(distinct ("partition", "offset")) from t') == [(203,)]
