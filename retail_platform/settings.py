@@ -248,7 +248,7 @@ class Settings(BaseSettings):
         if self.snowflake_password is None and self.snowflake_private_key_path is None:
             missing.append("SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PASSWORD)")
         if missing:
-            raise ValueError(f"WAREHOUSE=snowflake needs {', '.join(missing)}; see docs/operate/snowflake.md")
+            raise ValueError(f"WAREHOUSE=snowflake needs {', '.join(missing)}; set them")
         if self.snowflake_password is not None and self.snowflake_private_key_path is not None:
             raise ValueError("SNOWFLAKE_PASSWORD and SNOWFLAKE_PRIVATE_KEY_PATH are both set; keep one")
         if self.snowflake_protocol == "http" and self.snowflake_host not in ("127.0.0.1", "localhost"):

@@ -206,7 +206,7 @@ class SnowflakeWarehouse:
         except (errors.Error, OSError, ValueError) as error:
             raise RetailError(
                 f"Snowflake cannot be reached or refuses the login: {_one_line(error)}; check SNOWFLAKE_ACCOUNT, "
-                "SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH or SNOWFLAKE_PASSWORD (docs/operate/snowflake.md)"
+                "SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH or SNOWFLAKE_PASSWORD"
             ) from None
         return connection
 
@@ -230,9 +230,7 @@ class _Session:
                     f"the warehouse has not everything yet, or SNOWFLAKE_ROLE may not see it ({_one_line(error)}); "
                     "load and build a day (`retail run`)"
                 ) from None
-            raise RetailError(
-                f"Snowflake refused a statement: {_one_line(error)}; see docs/operate/snowflake.md"
-            ) from None
+            raise RetailError(f"Snowflake refused a statement: {_one_line(error)}; look at its query history") from None
         if cursor.sfqid:
             self.query_ids.append(cursor.sfqid)
         return cursor
