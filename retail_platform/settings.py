@@ -161,8 +161,19 @@ class Settings(BaseSettings):
     snowflake_user: str | None = Field(None, description="Snowflake user.")
     snowflake_password: SecretStr | None = Field(None, description="Snowflake password, unless a key is used.")
     snowflake_private_key_path: Path | None = Field(None, description="PEM file of the user's private key.")
-    snowflake_database: str = Field("RETAIL_DB", description="Snowflake database.")
-    snowflake_schema: str = Field("STREAMING", description="Snowflake schema.")
+    snowflake_host: str | None = Field(
+        None, description="Host of the account, where it is not ACCOUNT.snowflakecomputing.com (private link)."
+    )
+    snowflake_port: int = Field(443, ge=1, le=65535, description="Its port.")
+    snowflake_protocol: Literal["https", "http"] = Field(
+        "https", description="http is for an emulator on this machine."
+    )
+    snowflake_database: str = Field("RETAIL_DB", description="Snowflake database, which exists.")
+    snowflake_schema: str = Field(
+        "STREAMING",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Snowflake schema of the stage that files pass through.",
+    )
     snowflake_warehouse: str | None = Field(None, description="Snowflake virtual warehouse.")
     snowflake_role: str | None = Field(None, description="Snowflake role.")
 
@@ -222,7 +233,7 @@ class Settings(BaseSettings):
         if self.dagster_postgres_host is not None and self.dagster_postgres_password is None:
             raise ValueError("DAGSTER_POSTGRES_PASSWORD is missing; DAGSTER_POSTGRES_HOST needs it")
         if self.warehouse == "snowflake":
-            raise ValueError("WAREHOUSE=snowflake is not in this version yet; use WAREHOUSE=duckdb")
+            self._complete_snowflake()
         if self.s3_bucket is not None:
             self._consistent_credentials()
         return self
@@ -234,6 +245,24 @@ class Settings(BaseSettings):
             raise ValueError("AWS_SESSION_TOKEN belongs to an AWS_ACCESS_KEY_ID, which is not set")
         if self.aws_profile is not None and self.aws_access_key_id is not None:
             raise ValueError("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set; keep the one that is meant")
+
+    def _complete_snowflake(self) -> None:
+        needed = ("snowflake_account", "snowflake_user", "snowflake_warehouse", "snowflake_role")
+        missing = [name.upper() for name in needed if getattr(self, name) is None]
+        if self.snowflake_password is None and self.snowflake_private_key_path is None:
+            missing.append("SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PASSWORD)")
+        if missing:
+            raise ValueError(f"WAREHOUSE=snowflake needs {', '.join(missing)}; set them")
+        if self.snowflake_password is not None and self.snowflake_private_key_path is not None:
+            raise ValueError("SNOWFLAKE_PASSWORD and SNOWFLAKE_PRIVATE_KEY_PATH are both set; keep one")
+        if self.snowflake_protocol == "http" and self.snowflake_host not in ("127.0.0.1", "localhost"):
+            raise ValueError(
+                "SNOWFLAKE_PROTOCOL=http would send the login in clear; it is for SNOWFLAKE_HOST=127.0.0.1"
+            )
+        if self.s3_bucket is not None:
+            raise ValueError(
+                "WAREHOUSE=snowflake loads from a lake on this machine only in this version; unset S3_BUCKET"
+            )
 
     # --- Where things are -----------------------------------------------------------------------------------------
 

@@ -27,15 +27,13 @@ from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
 from retail_platform.lakehouse.manifest import manifest as manifest_of
 from retail_platform.settings import Settings
 from retail_platform.warehouse import sql
-from retail_platform.warehouse.protocol import Difference, LoadedDate, LoadResult
+from retail_platform.warehouse.loading import by_partition, differences, repeated_keys_error
+from retail_platform.warehouse.protocol import MARTS, Difference, LoadedDate, LoadResult
 
 _LOCK_MESSAGE = "Could not set lock on file"
 _LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.05
 _STAGE = "temp.stage"
-
-#: The schema of dbt's marts.
-MARTS = "marts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class DuckDBWarehouse:
             merged = _number(connection, sql.merge(table, _STAGE, "duckdb"))
             inserted = _number(connection, f"select count(*) from {target}") - before
             deleted = 0
-            if _by_partition(table):
+            if by_partition(table):
                 deleted = _number(connection, sql.delete_missing(table, _STAGE, dates, "duckdb"))
             loaded = _sums(connection, table, _STAGE, dates)
             _record(connection, manifest, loaded, run_id)
@@ -98,13 +96,13 @@ class DuckDBWarehouse:
     def _compare(self, silver: Manifest) -> list[Difference]:
         table, dates = silver.table, silver.dates or ()
         here = sql.address(table, "duckdb")
-        if not _by_partition(table):
+        if not by_partition(table):
             # A batch that another date's later load brought is not of this version.
             here = f"(from {here} semi join {_STAGE} using ({', '.join(table.key)}))"
         with self._connection() as connection:
             _stage(connection, silver)
             pairs = zip(_sums(connection, table, _STAGE, dates), _sums(connection, table, here, dates), strict=True)
-        return [difference for expected, found in pairs for difference in _differences(table, expected, found)]
+        return [difference for expected, found in pairs for difference in differences(table, expected, found)]
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
@@ -186,10 +184,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
         connection.execute(*_read_files(manifest))
     repeated = _number(connection, sql.repeated_keys(table, _STAGE, "duckdb"))
     if repeated:
-        raise RetailError(
-            f"{table.path} version {manifest.version} holds {repeated} keys ({', '.join(table.key)}) more than once; "
-            "derive the day again from bronze (materialize its silver partition), then load it"
-        )
+        raise repeated_keys_error(manifest, repeated)
     return _number(connection, f"select count(*) from {_STAGE}")
 
 
@@ -198,21 +193,16 @@ def _read_files(manifest: Manifest) -> tuple[str, dict[str, object]]:
     table = manifest.table
     parameters: dict[str, object] = {"files": list(manifest.files)}
     # Delta keeps the partition's value in the path, not in the file.
-    hive = f"true, hive_types = {{'{BUSINESS_DATE}': date}}" if _by_partition(table) else "false"
+    hive = f"true, hive_types = {{'{BUSINESS_DATE}': date}}" if by_partition(table) else "false"
     read = f"select {sql.columns_cast(table, 'duckdb')} from read_parquet($files, hive_partitioning = {hive})"
-    if _by_partition(table) or manifest.dates is None:
+    if by_partition(table) or manifest.dates is None:
         return f"insert into {_STAGE} {read}", parameters
     parameters["dates"] = list(manifest.dates)
     return f"insert into {_STAGE} {read} where list_has_any(business_dates, $dates::date[])", parameters
 
 
-def _by_partition(table: Table) -> bool:
-    """Whether a row belongs to one business date; otherwise it lists those it touched in ``business_dates``."""
-    return BUSINESS_DATE in table.partition_by
-
-
 def _dated(table: Table, relation: str) -> str:
-    if _by_partition(table):
+    if by_partition(table):
         return relation
     return f"(select *, unnest(business_dates) as {BUSINESS_DATE} from {relation})"
 
@@ -250,16 +240,6 @@ def _record(
             f"insert into {sql.address(sql.LOADS, 'duckdb')} values (?, ?, ?, ?, ?, ?, ?, ?)",
             [load_id, manifest.table.path, date.business_date, manifest.version, date.rows, sums, now, run_id],
         )
-
-
-def _differences(table: Table, silver: LoadedDate, here: LoadedDate) -> list[Difference]:
-    pairs: list[tuple[str, object, object]] = [("rows", silver.rows, here.rows)]
-    pairs += [(f"sum of {name}", value, here.sums[name]) for name, value in silver.sums.items()]
-    return [
-        Difference(table.path, silver.business_date, what, str(expected), str(found))
-        for what, expected, found in pairs
-        if expected != found
-    ]
 
 
 def _publish(connection: duckdb.DuckDBPyConnection, mart: str, directory: Path) -> Path:

@@ -14,6 +14,9 @@ import pyarrow as pa
 from retail_platform.contracts import Table
 from retail_platform.lakehouse.manifest import Manifest
 
+#: The schema of dbt's marts.
+MARTS = "marts"
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedDate:
@@ -26,7 +29,10 @@ class LoadedDate:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What one load did. ``rows`` is what it read; a load that changes nothing has 0 in the three counts after it."""
+    """What one load did. ``rows`` is what it read; a load that changes nothing has 0 in the three counts after it.
+
+    ``query_ids`` are the statements' ids in the warehouse's own query history, where it has one.
+    """
 
     table: str
     delta_version: int
@@ -36,6 +42,7 @@ class LoadResult:
     deleted: int
     dates: tuple[LoadedDate, ...]
     seconds: float
+    query_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,350 @@
+"""The warehouse of production: a Snowflake database, reached through Dagster's Snowflake resource.
+
+A load puts the exact Parquet files of one silver version into a temporary stage, copies them into a temporary table, and
+merges that in one transaction. The libraries take seconds to import: they are, when a connection is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import re
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from retail_platform.contracts import WAREHOUSE_TABLES, Table
+from retail_platform.contracts.model import DATES
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
+from retail_platform.lakehouse.manifest import manifest as manifest_of
+from retail_platform.settings import Settings
+from retail_platform.warehouse import sql
+from retail_platform.warehouse.loading import by_partition, differences, repeated_keys_error
+from retail_platform.warehouse.protocol import MARTS, Difference, LoadedDate, LoadResult
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+
+_LOGIN_SECONDS = 30
+_NETWORK_SECONDS = 120
+_STATEMENT_SECONDS = 1800
+_DATE_FOLDER = re.compile(rf"{BUSINESS_DATE}=(\d{{4}}-\d{{2}}-\d{{2}})/")
+_MISSING_OBJECT = 2003
+
+
+@dataclass(frozen=True, slots=True)
+class SnowflakeWarehouse:
+    """The :class:`~retail_platform.warehouse.protocol.Warehouse` of ``WAREHOUSE=snowflake``."""
+
+    settings: Settings
+
+    def create_tables(self) -> None:
+        """Create the ``raw`` tables that are missing."""
+        with self._session("create tables") as session:
+            _create_tables(session)
+
+    def load(self, manifest: Manifest, run_id: str) -> LoadResult:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        started = time.monotonic()
+        table = manifest.table
+        with self._session("load", table=table.path, run=run_id) as session:
+            _create_tables(session)
+            stage = self._stage(session, manifest)
+            rows = session.number(f"select count(*) from {stage}")
+            dates = manifest.dates if manifest.dates is not None else _dates_of(session, table, stage)
+            session.run("begin")
+            inserted, updated = session.merged(sql.merge(table, stage, "snowflake"))
+            deleted = 0
+            if by_partition(table):
+                deleted = session.changed(sql.delete_missing(table, stage, dates, "snowflake"))
+            loaded = _sums(session, table, stage, dates)
+            _record(session, manifest, loaded, run_id)
+            session.run("commit")
+            query_ids = tuple(session.query_ids)
+        seconds = time.monotonic() - started
+        return LoadResult(
+            table.path,
+            manifest.version,
+            rows,
+            inserted,
+            updated,
+            deleted,
+            tuple(loaded),
+            seconds,
+            query_ids,
+        )
+
+    def loaded_versions(self, table: Table, dates: Sequence[dt.date]) -> dict[dt.date, int]:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        found = self.query(
+            f"select business_date, delta_version from {sql.RAW}.{sql.LOADS.name} "
+            f"where table_name = '{table.path}' and {sql.within(dates, 'snowflake')} "
+            "qualify row_number() over (partition by business_date order by loaded_at desc) = 1"
+        )
+        return {row[BUSINESS_DATE]: int(row["delta_version"]) for row in found.to_pylist()}
+
+    def reconcile(self, table: Table, dates: Sequence[dt.date]) -> list[Difference]:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        versions = self.loaded_versions(table, dates)
+        found = [
+            Difference(table.path, date, "load", "a version to load", "missing")
+            for date in dates
+            if date not in versions
+        ]
+        for version in sorted(set(versions.values())):
+            wanted = [date for date in dates if versions.get(date) == version]
+            found += self._compare(manifest_of(self.settings, table, wanted, version))
+        return sorted(found, key=lambda difference: difference.business_date)
+
+    def _compare(self, silver: Manifest) -> list[Difference]:
+        table, dates = silver.table, silver.dates or ()
+        here = sql.address(table, "snowflake")
+        with self._session("reconcile", table=table.path) as session:
+            stage = self._stage(session, silver)
+            if not by_partition(table):
+                # A batch that another date's later load brought is not of this version.
+                key = ", ".join(sql.identifier(name, "snowflake") for name in table.key)
+                here = f"(select * from {here} where ({key}) in (select {key} from {stage}))"
+            pairs = zip(_sums(session, table, stage, dates), _sums(session, table, here, dates), strict=True)
+            return [difference for expected, found in pairs for difference in differences(table, expected, found)]
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`; columns are named in lower case, as elsewhere."""
+        with self._session("query") as session:
+            return session.table(sql, parameters)
+
+    def publish(self, marts: Sequence[str], directory: Path) -> list[Path]:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        with self._session("publish") as session:
+            return [_publish(session, mart, directory) for mart in marts]
+
+    def _stage(self, session: _Session, manifest: Manifest) -> str:
+        """Copy the manifest's rows into a temporary table, and name it.
+
+        Raises:
+            RetailError: a key is there twice.
+        """
+        table = manifest.table
+        schema = sql.identifier(self.settings.snowflake_schema, "snowflake")
+        name = sql.identifier(f"load_{uuid.uuid4().hex}", "snowflake")
+        session.run(f"create schema if not exists {schema}")
+        session.run(f"use schema {schema}")
+        session.run(f"create temporary table {name} like {sql.address(table, 'snowflake')}")
+        if manifest.files:
+            files = f"FILES_{uuid.uuid4().hex}".upper()
+            session.run(f"create temporary stage {files}")
+            for date, paths in _by_date(table, manifest.files).items():
+                folder = f"@{files}/{date or 'all'}"
+                for path in paths:
+                    session.run(f"put '{_literal(Path(path).as_uri())}' {folder} auto_compress = false")
+                session.run(_copy(table, name, folder, date))
+        if not by_partition(table) and manifest.dates is not None:
+            key = ", ".join(sql.identifier(column, "snowflake") for column in table.key)
+            touched = (
+                f"select {key} from {_dated(table, name)} as dated where {sql.within(manifest.dates, 'snowflake')}"
+            )
+            session.run(f"delete from {name} where ({key}) not in ({touched})")
+        repeated = session.number(sql.repeated_keys(table, name, "snowflake"))
+        if repeated:
+            raise repeated_keys_error(manifest, repeated)
+        return name
+
+    @contextlib.contextmanager
+    def _session(self, doing: str, **tags: str) -> Iterator[_Session]:
+        """A connection for a few statements, tagged with what it does. Uncommitted work is rolled back."""
+        connection = self._connect(json.dumps({"app": "retail-platform", "doing": doing, **tags}))
+        try:
+            yield _Session(connection, [])
+        finally:
+            connection.close()
+
+    def _connect(self, tag: str) -> SnowflakeConnection:
+        from dagster_snowflake import SnowflakeResource  # noqa: PLC0415  seconds, and 370 MB
+        from snowflake.connector import errors  # noqa: PLC0415
+
+        settings = self.settings
+        more: dict[str, Any] = {
+            "port": settings.snowflake_port,
+            "protocol": settings.snowflake_protocol,
+            "session_parameters": {
+                "QUERY_TAG": tag,
+                "TIMEZONE": "UTC",
+                "STATEMENT_TIMEOUT_IN_SECONDS": _STATEMENT_SECONDS,
+            },
+        }
+        if settings.snowflake_host is not None:
+            more["host"] = settings.snowflake_host
+        password, key = settings.snowflake_password, settings.snowflake_private_key_path
+        resource = SnowflakeResource(
+            account=settings.snowflake_account,
+            user=settings.snowflake_user or "",
+            password=password.get_secret_value() if password else None,
+            private_key_path=str(key) if key else None,
+            database=settings.snowflake_database,
+            schema=settings.snowflake_schema,
+            warehouse=settings.snowflake_warehouse,
+            role=settings.snowflake_role,
+            login_timeout=_LOGIN_SECONDS,
+            network_timeout=_NETWORK_SECONDS,
+            autocommit=True,
+            additional_snowflake_connection_args=more,
+        )
+        try:
+            # Closed by whoever asked: the resource closes only what ended well.
+            connection: SnowflakeConnection = resource.get_connection().__enter__()
+        except (errors.Error, OSError, ValueError) as error:
+            raise RetailError(
+                f"Snowflake cannot be reached or refuses the login: {_one_line(error)}; check SNOWFLAKE_ACCOUNT, "
+                "SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH or SNOWFLAKE_PASSWORD"
+            ) from None
+        return connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """Statements on one connection; ``query_ids`` are those they had."""
+
+    connection: SnowflakeConnection
+    query_ids: list[str]
+
+    def run(self, statement: str, parameters: Any = None) -> Any:
+        from snowflake.connector import errors  # noqa: PLC0415
+
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(statement, parameters)
+        except errors.Error as error:
+            if error.errno == _MISSING_OBJECT:
+                raise RetailError(
+                    f"the warehouse has not everything yet, or SNOWFLAKE_ROLE may not see it ({_one_line(error)}); "
+                    "load and build a day (`retail run`)"
+                ) from None
+            raise RetailError(f"Snowflake refused a statement: {_one_line(error)}; look at its query history") from None
+        if cursor.sfqid:
+            self.query_ids.append(cursor.sfqid)
+        return cursor
+
+    def rows(self, statement: str) -> list[Any]:
+        return list(self.run(statement).fetchall())
+
+    def number(self, statement: str) -> int:
+        return int(self.rows(statement)[0][0])
+
+    def merged(self, statement: str) -> tuple[int, int]:
+        """The rows that a MERGE inserted and updated, as it says itself."""
+        cursor = self.run(statement)
+        said = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
+        return int(said["number of rows inserted"]), int(said["number of rows updated"])
+
+    def changed(self, statement: str) -> int:
+        """How many rows a statement changed."""
+        return int(self.run(statement).rowcount or 0)
+
+    def table(self, statement: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        if parameters:
+            raise RetailError("queries of Snowflake take no parameters; render the values with warehouse/sql.py")
+        found = self.run(statement).fetch_arrow_all(force_return_table=True)
+        return found.rename_columns([name.lower() for name in found.column_names])
+
+
+def _create_tables(session: _Session) -> None:
+    session.run(f"create schema if not exists {sql.identifier(sql.RAW, 'snowflake')}")
+    for table in (*WAREHOUSE_TABLES, sql.LOADS):
+        session.run(sql.create_table(table, "snowflake"))
+
+
+def _by_date(table: Table, files: Sequence[str]) -> dict[str, list[str]]:
+    """The files by the business date of their folder; under an empty one where the table is not partitioned."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path in files:
+        date = _DATE_FOLDER.search(path) if by_partition(table) else None
+        found[date[1] if date else ""].append(path)
+    return found
+
+
+def _copy(table: Table, into: str, folder: str, date: str) -> str:
+    """The statement that copies a folder's files. Delta keeps the business date in the path, not in the file."""
+    columns = ", ".join(sql.identifier(column.name, "snowflake") for column in table.columns)
+    values = ", ".join(
+        f"date '{date}'"
+        if column.name == BUSINESS_DATE and date
+        else f'$1:"{column.name}"::{sql.spelling(column.type, "snowflake")}'
+        for column in table.columns
+    )
+    return (
+        f"copy into {into} ({columns}) from (select {values} from {folder}) "
+        "file_format = (type = parquet use_logical_type = true use_vectorized_scanner = true)"
+    )
+
+
+def _dated(table: Table, relation: str) -> str:
+    dates = next((column.name for column in table.columns if column.type == DATES), None)
+    if by_partition(table) or dates is None:
+        return relation
+    listed = sql.identifier(dates, "snowflake")
+    date = sql.identifier(BUSINESS_DATE, "snowflake")
+    return (
+        f"(select held.*, cast(entry.value as date) as {date} "
+        f"from {relation} as held, lateral flatten(input => held.{listed}) as entry)"
+    )
+
+
+def _dates_of(session: _Session, table: Table, stage: str) -> tuple[dt.date, ...]:
+    """Every date that the stage or the warehouse holds."""
+    date = sql.identifier(BUSINESS_DATE, "snowflake")
+    relations = (stage, sql.address(table, "snowflake"))
+    rows = session.rows(" union ".join(f"select {date} from {_dated(table, each)} as dated" for each in relations))
+    return tuple(sorted(row[0] for row in rows))
+
+
+def _sums(session: _Session, table: Table, relation: str, dates: Sequence[dt.date]) -> list[LoadedDate]:
+    """What ``relation`` holds for each of ``dates``, in their order; a date without rows has zeros."""
+    columns = [column.name for column in sql.checked_columns(table)]
+    rows = session.rows(sql.sums_by_date(table, _dated(table, relation), dates, "snowflake"))
+    found = {
+        date: LoadedDate(date, count, {name: Decimal(value) for name, value in zip(columns, sums, strict=True)})
+        for date, count, *sums in rows
+    }
+    empty = dict.fromkeys(columns, Decimal(0))
+    return [found.get(date, LoadedDate(date, 0, empty)) for date in dates]
+
+
+def _record(session: _Session, manifest: Manifest, loaded: Sequence[LoadedDate], run_id: str) -> None:
+    """Write the load into the ledger, one row a date."""
+    load_id, now = uuid.uuid4().hex, dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    for date in loaded:
+        sums = json.dumps({name: str(value) for name, value in date.sums.items()})
+        session.run(
+            f"insert into {sql.address(sql.LOADS, 'snowflake')} values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (load_id, manifest.table.path, date.business_date, manifest.version, date.rows, sums, now, run_id),
+        )
+
+
+def _publish(session: _Session, mart: str, directory: Path) -> Path:
+    path = directory / f"{mart}.parquet"
+    draft = directory / f".{mart}.{uuid.uuid4().hex}.tmp"
+    try:
+        pq.write_table(session.table(f"select * from {MARTS}.{sql.identifier(mart, 'snowflake')}"), draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _literal(text: str) -> str:
+    return text.replace("'", "\\'")

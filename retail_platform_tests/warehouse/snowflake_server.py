@@ -1,0 +1,109 @@
+"""A Snowflake emulator on a loopback port: fakesnow (MIT, github.com/tekumara/fakesnow), for tests only.
+
+fakesnow lets anybody in; here the login is checked, and every statement is kept to be looked at. Its MERGE is several
+statements over a second database, which DuckDB refuses within a transaction; here MERGE is DuckDB's own.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import fakesnow.server as emulator
+import sqlglot
+import uvicorn
+from fakesnow.cursor import FakeSnowflakeCursor
+from sqlglot import exp
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from retail_platform.embedded.ports import free_port_pair
+
+_explode = FakeSnowflakeCursor._transform_explode
+
+
+def _with_native_merge(cursor: FakeSnowflakeCursor, statement: exp.Expression) -> list[exp.Expression]:
+    if not isinstance(statement, exp.Merge):
+        return _explode(cursor, statement)
+    native = cursor._transform(statement.copy(), None).sql(dialect="duckdb") + " returning merge_action"
+    done = [action for (action,) in cursor._duck_conn.execute(native).fetchall()]
+    words = (("INSERT", "inserted"), ("UPDATE", "updated"))
+    counts = "select " + ", ".join(f'{done.count(action)} as "number of rows {word}"' for action, word in words)
+    answer = sqlglot.parse_one(counts, read="duckdb")
+    answer.set("merge_counts", True)
+    return [answer]
+
+
+FakeSnowflakeCursor._transform_explode = _with_native_merge
+
+USER, PASSWORD = "RETAIL_LOADER", "correct-horse-battery"
+
+
+@dataclass
+class SnowflakeServer:
+    """The running emulator; ``bodies`` is all that was sent to it after the login."""
+
+    port: int
+    bodies: list[str] = field(default_factory=list)
+    fail_on: str | None = None
+
+
+@contextmanager
+def snowflake_server() -> Iterator[SnowflakeServer]:
+    server = SnowflakeServer(free_port_pair())
+    app = Starlette(routes=[_watched(route, server) for route in emulator.routes])
+    process = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=server.port, log_level="warning"))
+    thread = threading.Thread(target=process.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not process.started:
+        assert time.monotonic() < deadline, "the emulator does not start"
+        time.sleep(0.05)
+    try:
+        yield server
+    finally:
+        process.should_exit = True
+        thread.join(timeout=30)
+
+
+def _watched(route: Route, server: SnowflakeServer) -> Route:
+    if route.path == "/session/v1/login-request":
+
+        async def login(request: Request) -> Response:
+            data = await _body(request)
+            if (data["data"].get("LOGIN_NAME"), data["data"].get("PASSWORD")) != (USER, PASSWORD):
+                return JSONResponse(_refusal("390100", "Incorrect username or password was specified."))
+            return await emulator.login_request(request)
+
+        return Route(route.path, login, methods=["POST"])
+    if route.path == "/queries/v1/query-request":
+
+        async def query(request: Request) -> Response:
+            text = json.dumps(await _body(request))
+            server.bodies.append(text)
+            if server.fail_on is not None and server.fail_on in text:
+                return JSONResponse(_refusal("000603", "the emulator was told to fail here"))
+            answer = await emulator.query_request(request)
+            if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:  # the connector would ask again for minutes
+                return JSONResponse(_refusal("000603", json.loads(answer.body)["message"]))
+            return answer
+
+        return Route(route.path, query, methods=["POST"])
+    return route
+
+
+async def _body(request: Request) -> dict:
+    body = await request.body()
+    return json.loads(gzip.decompress(body) if request.headers.get("Content-Encoding") == "gzip" else body)
+
+
+def _refusal(code: str, message: str) -> dict:
+    return {"data": {"errorCode": code, "sqlState": "XX000"}, "code": code, "message": message, "success": False}
