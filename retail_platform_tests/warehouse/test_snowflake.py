@@ -132,7 +132,7 @@ def test_a_mart_that_was_never_built_is_named(settings: Settings) -> None:
         open_warehouse(settings).query("select * from raw.agg_daily_kpis")
 
 
-def test_the_password_is_in_no_statement_and_the_tag_names_the_run(settings: Settings, server: SnowflakeServer) -> None:
+def test_the_password_is_in_no_statement(settings: Settings, server: SnowflakeServer) -> None:
     server.bodies.clear()
     write_lake(settings, [line("a", FIRST)])
     load(settings)
