@@ -73,6 +73,7 @@ def _load(settings: Settings, table: Table) -> dg.AssetsDefinition:
                 "updated": result.updated,
                 "deleted": result.deleted,
                 "seconds": round(result.seconds, 3),
+                "query ids": list(result.query_ids),
                 LOADED_FROM: {date.isoformat(): known.get(date, "") for date in dates},
                 "dates": per_date(rows, ("business_date", "rows", *sums)),
             }

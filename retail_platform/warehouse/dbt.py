@@ -27,7 +27,20 @@ _SOURCES = (".sql", ".yml", ".csv")
 
 def dbt_environment(settings: Settings) -> dict[str, str]:
     """The environment variables that ``profiles.yml`` reads, for the warehouse of the settings."""
-    return {"RETAIL_WAREHOUSE_PATH": str(settings.warehouse_path)}
+    if settings.warehouse == "duckdb":
+        return {"RETAIL_WAREHOUSE_PATH": str(settings.warehouse_path)}
+    # What came from .env is not in the environment of the dbt that is started.
+    password = settings.snowflake_password
+    given = {
+        "SNOWFLAKE_ACCOUNT": settings.snowflake_account,
+        "SNOWFLAKE_USER": settings.snowflake_user,
+        "SNOWFLAKE_PASSWORD": password.get_secret_value() if password else None,
+        "SNOWFLAKE_PRIVATE_KEY_PATH": settings.snowflake_private_key_path,
+        "SNOWFLAKE_DATABASE": settings.snowflake_database,
+        "SNOWFLAKE_WAREHOUSE": settings.snowflake_warehouse,
+        "SNOWFLAKE_ROLE": settings.snowflake_role,
+    }
+    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def window(dates: Sequence[dt.date]) -> dict[str, str]:
