@@ -99,7 +99,9 @@ def _parse(settings: Settings, target: Path) -> None:
 
 def fx_rates_loaded(warehouse: Warehouse) -> bool:
     """Whether the warehouse has the exchange rates of the seed file, all of them and no others."""
-    exists = "select 1 from information_schema.tables where table_schema = 'seeds' and table_name = 'fx_rates'"
+    # Each engine has its own case for names that nobody quoted.
+    named = "lower(table_schema) = 'seeds' and lower(table_name) = 'fx_rates'"
+    exists = f"select 1 from information_schema.tables where {named}"
     if warehouse.query(exists).num_rows == 0:
         return False
     rows = warehouse.query("select currency, valid_from, usd_per_unit from seeds.fx_rates").to_pylist()
