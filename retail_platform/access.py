@@ -78,8 +78,13 @@ def parts(settings: Settings) -> tuple[Part, ...]:
             "reactions",
             "The applications `reactions`, `metrics`, `marketing`; `retail reactions rollback`; the job `customer_midnight`.",
             (
-                *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in (*events, *heard)),
-                *(Grant("topic", topic, ("Write", "Describe", "DescribeConfigs")) for topic in results),
+                *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in events),
+                *(
+                    Grant("topic", topic, ("Write", "Describe", "DescribeConfigs"))
+                    for topic in results
+                    if topic not in heard
+                ),
+                *(Grant("topic", topic, ("Read", "Write", "Describe", "DescribeConfigs")) for topic in heard),
                 # What passes between steps, and the changelogs of the state.
                 *(
                     Grant("topic", f"{kind}{group}-", ("Read", "Write", "Create", "Describe", "DescribeConfigs"), True)

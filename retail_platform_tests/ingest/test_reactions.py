@@ -18,6 +18,8 @@ from retail_platform_tests.ingest.running import deliver, drain, message, rows
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# Of no other test: nobody empties a compacted topic, and the application that sets prices reads it.
+PRODUCT = "P-of-the-lake"
 NOON = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
 
 
@@ -28,8 +30,8 @@ def test_alerts_and_levels_are_in_silver_once_and_a_drain_passes_over_the_topics
     hit = Hit("velocity_1h", "1", Decimal("0.5"), False, {"purchases": 9})
     purchase = "0198b9a4-0000-7000-8000-000000000001"
     alert = Alert(NOON, purchase, "T-1", "tok-1", "S1", hit, "p1", Decimal("0.5"), "medium").message()
-    _, (level,) = levels.step(levels.State(), levels.StockEvent("e", NOON, "S1", "P1", "count", 7))
-    told = [message(alert, "tok-1", FRAUD_ALERTS.topic), message(level.message(), "S1:P1", STOCK_LEVELS.topic)]
+    _, (level,) = levels.step(levels.State(), levels.StockEvent("e", NOON, "S1", PRODUCT, "count", 7))
+    told = [message(alert, "tok-1", FRAUD_ALERTS.topic), message(level.message(), f"S1:{PRODUCT}", STOCK_LEVELS.topic)]
     broken = message(alert | {"severity": "terrible"}, "tok-1", FRAUD_ALERTS.topic)
     deliver(settings, [*told, told[0], broken])
     drain(spark, settings)
@@ -37,7 +39,7 @@ def test_alerts_and_levels_are_in_silver_once_and_a_drain_passes_over_the_topics
         (alert["event_id"], Decimal("0.5000"), "medium")
     ]
     found = rows(settings, STOCK_LEVELS.silver_table, "select stock_key, on_hand, reason, counted_quantity from t")
-    assert found == [("S1:P1", 7, "count", 7)]
+    assert found == [(f"S1:{PRODUCT}", 7, "count", 7)]
     assert rows(settings, QUARANTINE_EVENTS, "select topic, reasons from t") == [
         (FRAUD_ALERTS.topic, ["enum:severity"])
     ]
