@@ -234,7 +234,7 @@ def send_events(
     from retail_platform.kafka import ensure_topics
     from retail_platform.producer.send import send
 
-    ensure_topics(settings, settings.topics)  # of the others a producer need not know
+    ensure_topics(settings, settings.source_topics)  # of the others a producer need not know
     # What aiokafka logs while a broker is away, the progress bar and the final error say in one line.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
