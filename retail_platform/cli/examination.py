@@ -133,7 +133,7 @@ def _lake(settings: Settings) -> Iterator[Finding]:
 def _warehouse(settings: Settings) -> Iterator[Finding]:
     from retail_platform.warehouse.factory import open_warehouse
 
-    if not settings.warehouse_path.exists():
+    if settings.warehouse == "duckdb" and not settings.warehouse_path.exists():
         yield Finding(True, "warehouse", "empty")
         return
     loads = (

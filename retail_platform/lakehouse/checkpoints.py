@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,15 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A checkpoint: its query's identity, the last batches it has planned and committed; ``damage`` where it is unreadable."""
+    """A checkpoint: its query's identity, the last batches it has planned and committed; ``damage`` where it is unreadable.
+
+    ``reads``: what the last planned batch has offsets of: of a query that reads Kafka, its topics.
+    """
 
     query_id: str = ""
     planned: int = -1
     committed: int = -1
+    reads: tuple[str, ...] = ()
     damage: str | None = None
 
 
@@ -90,13 +94,16 @@ def misfits(settings: Settings, writers: Writers) -> list[Misfit]:
     Without its checkpoint a query would write everything a second time. With an older one it would number other records
     like a batch that is in, and skip them: Spark logs a batch's offsets before the batch runs, so a checkpoint that has
     not logged the last batch that is in was put back from an earlier time. With one that has committed a batch which the
-    lake does not have, that batch's records would be passed over.
+    lake does not have, that batch's records would be passed over. One of other topics Spark takes for a loss of data: it
+    has no beginning for a topic that came, and misses the one that went.
     """
     found = []
-    for table in (BRONZE_EVENTS, *(contract.silver_table for contract in settings.topics)):
-        why = _unfit(checkpoint(settings, table.path), table.path, writers)
+    readers = {contract.silver_table.path: [contract.topic] for contract in settings.topics}
+    readers[BRONZE_EVENTS.path] = [contract.topic for contract in settings.topics]
+    for table, topics in readers.items():
+        why = _unfit(checkpoint(settings, table), table, topics, writers)
         if why:
-            found.append(Misfit(table.path, why))
+            found.append(Misfit(table, why))
     # Its batches have no identity in any table: it sums minutes again, and is right from wherever it begins.
     minutes = checkpoint(settings, SALES_BY_MINUTE.path)
     damage = _state(minutes).damage
@@ -120,7 +127,7 @@ def newest_writers(settings: Settings) -> Writers:
     return found
 
 
-def _unfit(where: Place, table: str, writers: Writers) -> str | None:
+def _unfit(where: Place, table: str, topics: Collection[str], writers: Writers) -> str | None:
     state, mine = _state(where), writers.get(table, {})
     if state.damage:
         return f"{where} is damaged: {state.damage}"
@@ -132,6 +139,10 @@ def _unfit(where: Place, table: str, writers: Writers) -> str | None:
     entered = writers.get(INGEST_BATCHES.path, {}).get(state.query_id, -1)
     if state.committed > entered:
         return f"{where} is newer than the lake: batch {state.committed} is its last, batch {entered} is in"
+    if state.planned >= 0 and set(state.reads) != set(topics):
+        came, went = (sorted(set(one) - set(other)) for one, other in ((topics, state.reads), (state.reads, topics)))
+        changed = [f"{what} {', '.join(names)}" for what, names in (("without", came), ("with", went)) if names]
+        return f"{where} was begun {' and '.join(changed)}, so Spark would not go on with it"
     return None
 
 
@@ -141,24 +152,25 @@ def _state(where: Place) -> _State:
         return _State()
     try:
         query_id = str(_parsed(metadata.text(), _METADATA)["id"])
-        planned, committed = (_newest(where / log, log) for log in ("offsets", "commits"))
+        planned, offsets = _newest(where / "offsets", "offsets")
+        committed, _ = _newest(where / "commits", "commits")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return _State(damage=str(error))
     if committed > planned:
         return _State(damage=f"batch {committed} was committed and its offsets are gone")
-    return _State(query_id, planned, committed)
+    return _State(query_id, planned, committed, tuple(offsets))
 
 
-def _newest(log: Place, name: str) -> int:
-    """The last batch of a checkpoint's log, whose entry can be read; -1 in an empty one."""
-    last = max(_numbers(log), default=-1)
+def _newest(log: Place, name: str) -> tuple[int, dict[str, Any]]:
+    """The last batch of a checkpoint's log, and the last line of its entry; -1 and nothing in an empty one."""
+    last, content = max(_numbers(log), default=-1), {}
     if last >= 0:
         _, *entries = (log / str(last)).text().splitlines()
         if not entries:
             raise ValueError(f"{name}/{last} is cut short")
         for entry in entries:
-            _parsed(entry, f"{name}/{last}")
-    return last
+            content = _parsed(entry, f"{name}/{last}")
+    return last, content
 
 
 def _numbers(log: Place) -> list[int]:
