@@ -16,9 +16,10 @@ from retail_platform.defs.common import (
     per_date,
     table_spec,
 )
-from retail_platform.lakehouse.manifest import BUSINESS_DATE, manifest
+from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import fingerprints
 from retail_platform.settings import Settings
+from retail_platform.warehouse.sql import by_partition
 
 #: Metadata of a load: the fingerprint of each business date's silver files that it read.
 LOADED_FROM = "loaded_from"
@@ -35,12 +36,8 @@ def build(settings: Settings) -> dg.Definitions:
     tables = [table for table in WAREHOUSE_TABLES if table not in kept_out]
     return dg.Definitions(
         assets=[_load(settings, table) for table in tables],
-        asset_checks=[_reconciliation(settings, table) for table in tables if _by_date(table)],
+        asset_checks=[_reconciliation(settings, table) for table in tables if by_partition(table)],
     )
-
-
-def _by_date(table: Table) -> bool:
-    return BUSINESS_DATE in table.partition_by
 
 
 def _load(settings: Settings, table: Table) -> dg.AssetsDefinition:
@@ -61,7 +58,7 @@ def _load(settings: Settings, table: Table) -> dg.AssetsDefinition:
         dates = dates_of(context)
         with one_line_failures():
             # Before the manifest is read: a file that comes in between makes the load look older, never newer, than it is.
-            known = fingerprints(settings, table) if _by_date(table) else {}
+            known = fingerprints(settings, table) if by_partition(table) else {}
             result = open_warehouse(settings).load(manifest(settings, table, dates), context.run_id)
         rows = [(entry.business_date, entry.rows, *entry.sums.values()) for entry in result.dates]
         sums: Sequence[str] = tuple(result.dates[0].sums) if result.dates else ()

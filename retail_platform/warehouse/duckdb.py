@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -24,10 +20,15 @@ from retail_platform.contracts import WAREHOUSE_TABLES, Table
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.location import let_read
 from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
-from retail_platform.lakehouse.manifest import manifest as manifest_of
 from retail_platform.settings import Settings
 from retail_platform.warehouse import sql
-from retail_platform.warehouse.loading import by_partition, differences, repeated_keys_error
+from retail_platform.warehouse.loading import (
+    ledger_rows,
+    loaded_dates,
+    published,
+    reconciliation,
+    refuse_repeated_keys,
+)
 from retail_platform.warehouse.protocol import MARTS, Difference, LoadedDate, LoadResult
 
 _LOCK_MESSAGE = "Could not set lock on file"
@@ -61,7 +62,7 @@ class DuckDBWarehouse:
             merged = _number(connection, sql.merge(table, _STAGE, "duckdb"))
             inserted = _number(connection, f"select count(*) from {target}") - before
             deleted = 0
-            if by_partition(table):
+            if sql.by_partition(table):
                 deleted = _number(connection, sql.delete_missing(table, _STAGE, dates, "duckdb"))
             loaded = _sums(connection, table, _STAGE, dates)
             _record(connection, manifest, loaded, run_id)
@@ -73,38 +74,24 @@ class DuckDBWarehouse:
 
     def loaded_versions(self, table: Table, dates: Sequence[dt.date]) -> dict[dt.date, int]:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
-        found = self.query(
-            f"select business_date, arg_max(delta_version, loaded_at) as version from {sql.RAW}.{sql.LOADS.name} "
-            "where table_name = $table and list_contains($dates, business_date) group by business_date",
-            {"table": table.path, "dates": list(dates)},
-        )
-        return {row[BUSINESS_DATE]: row["version"] for row in found.to_pylist()}
+        found = self.query(sql.last_loads(table, dates, "duckdb"))
+        return {row[BUSINESS_DATE]: row["delta_version"] for row in found.to_pylist()}
 
     def reconcile(self, table: Table, dates: Sequence[dt.date]) -> list[Difference]:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
-        versions = self.loaded_versions(table, dates)
-        found = [
-            Difference(table.path, date, "load", "a version to load", "missing")
-            for date in dates
-            if date not in versions
-        ]
-        for version in sorted(set(versions.values())):
-            wanted = [date for date in dates if versions.get(date) == version]
-            found += self._compare(manifest_of(self.settings, table, wanted, version))
-        return sorted(found, key=lambda difference: difference.business_date)
+        return reconciliation(self.settings, table, dates, self.loaded_versions(table, dates), self._both)
 
-    def _compare(self, silver: Manifest) -> list[Difference]:
+    def _both(self, silver: Manifest) -> tuple[list[LoadedDate], list[LoadedDate]]:
         table, dates = silver.table, silver.dates or ()
         here = sql.address(table, "duckdb")
-        if not by_partition(table):
+        if not sql.by_partition(table):
             # A batch that another date's later load brought is not of this version.
             here = f"(from {here} semi join {_STAGE} using ({', '.join(table.key)}))"
         with self._connection() as connection:
             _stage(connection, silver)
-            pairs = zip(_sums(connection, table, _STAGE, dates), _sums(connection, table, here, dates), strict=True)
-        return [difference for expected, found in pairs for difference in differences(table, expected, found)]
+            return _sums(connection, table, _STAGE, dates), _sums(connection, table, here, dates)
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    def query(self, sql: str) -> pa.Table:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
         if not self.settings.warehouse_path.exists():
             raise RetailError(
@@ -113,7 +100,7 @@ class DuckDBWarehouse:
             )
         with self._connection() as connection:
             try:
-                return connection.sql(sql, params=parameters).to_arrow_table()
+                return connection.sql(sql).to_arrow_table()
             except duckdb.CatalogException as error:
                 raise RetailError(
                     f"the warehouse has not everything yet ({_first_line(error)}); load and build a day (`retail run`)"
@@ -182,9 +169,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
     if manifest.files:
         let_read(connection, manifest.file_system)
         connection.execute(*_read_files(manifest))
-    repeated = _number(connection, sql.repeated_keys(table, _STAGE, "duckdb"))
-    if repeated:
-        raise repeated_keys_error(manifest, repeated)
+    refuse_repeated_keys(manifest, _number(connection, sql.repeated_keys(table, _STAGE, "duckdb")))
     return _number(connection, f"select count(*) from {_STAGE}")
 
 
@@ -193,63 +178,39 @@ def _read_files(manifest: Manifest) -> tuple[str, dict[str, object]]:
     table = manifest.table
     parameters: dict[str, object] = {"files": list(manifest.files)}
     # Delta keeps the partition's value in the path, not in the file.
-    hive = f"true, hive_types = {{'{BUSINESS_DATE}': date}}" if by_partition(table) else "false"
+    hive = f"true, hive_types = {{'{BUSINESS_DATE}': date}}" if sql.by_partition(table) else "false"
     read = f"select {sql.columns_cast(table, 'duckdb')} from read_parquet($files, hive_partitioning = {hive})"
-    if by_partition(table) or manifest.dates is None:
+    if sql.by_partition(table) or manifest.dates is None:
         return f"insert into {_STAGE} {read}", parameters
     parameters["dates"] = list(manifest.dates)
     return f"insert into {_STAGE} {read} where list_has_any(business_dates, $dates::date[])", parameters
 
 
-def _dated(table: Table, relation: str) -> str:
-    if by_partition(table):
-        return relation
-    return f"(select *, unnest(business_dates) as {BUSINESS_DATE} from {relation})"
-
-
 def _dates_of(connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[dt.date, ...]:
     """Every date that the stage or the warehouse holds."""
-    rows = connection.execute(
-        " union ".join(
-            f"select {BUSINESS_DATE} from {_dated(table, relation)}"
-            for relation in (_STAGE, sql.address(table, "duckdb"))
-        )
-    ).fetchall()
+    rows = connection.execute(sql.all_dates(table, (_STAGE, sql.address(table, "duckdb")), "duckdb")).fetchall()
     return tuple(sorted(row[0] for row in rows))
 
 
 def _sums(
     connection: duckdb.DuckDBPyConnection, table: Table, relation: str, dates: Sequence[dt.date]
 ) -> list[LoadedDate]:
-    """What ``relation`` holds for each of ``dates``, in their order; a date without rows has zeros."""
-    columns = [column.name for column in sql.checked_columns(table)]
-    rows = connection.execute(sql.sums_by_date(table, _dated(table, relation), dates, "duckdb")).fetchall()
-    found = {date: LoadedDate(date, count, dict(zip(columns, sums, strict=True))) for date, count, *sums in rows}
-    empty = dict.fromkeys(columns, Decimal(0))
-    return [found.get(date, LoadedDate(date, 0, empty)) for date in dates]
+    """What ``relation`` holds for each of ``dates``, in their order."""
+    statement = sql.sums_by_date(table, sql.dated(table, relation, "duckdb"), dates, "duckdb")
+    return loaded_dates(table, dates, connection.execute(statement).fetchall())
 
 
 def _record(
     connection: duckdb.DuckDBPyConnection, manifest: Manifest, loaded: Sequence[LoadedDate], run_id: str
 ) -> None:
-    """Write the load into the ledger, one row a date."""
-    load_id, now = uuid.uuid4().hex, dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    for date in loaded:
-        sums = json.dumps({name: str(value) for name, value in date.sums.items()})
-        connection.execute(
-            f"insert into {sql.address(sql.LOADS, 'duckdb')} values (?, ?, ?, ?, ?, ?, ?, ?)",
-            [load_id, manifest.table.path, date.business_date, manifest.version, date.rows, sums, now, run_id],
-        )
+    """Write the load into the ledger."""
+    for row in ledger_rows(manifest, loaded, run_id):
+        connection.execute(f"insert into {sql.address(sql.LOADS, 'duckdb')} values (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
 def _publish(connection: duckdb.DuckDBPyConnection, mart: str, directory: Path) -> Path:
-    path = directory / f"{mart}.parquet"
-    draft = directory / f".{mart}.{uuid.uuid4().hex}.tmp"
-    try:
+    with published(mart, directory) as (path, draft):
         connection.execute(f"copy {MARTS}.{sql.identifier(mart, 'duckdb')} to '{_literal(draft)}' (format parquet)")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

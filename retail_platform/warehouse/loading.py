@@ -1,20 +1,67 @@
-"""What a load is in every warehouse: the shape of a table's dates, and what counts as a difference. Pure."""
+"""What a load is in every warehouse, apart from the statements that an engine runs."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
 from retail_platform.contracts import Table
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
+from retail_platform.lakehouse.manifest import Manifest
+from retail_platform.lakehouse.manifest import manifest as manifest_of
+from retail_platform.settings import Settings
+from retail_platform.warehouse import sql
 from retail_platform.warehouse.protocol import Difference, LoadedDate
 
 
-def by_partition(table: Table) -> bool:
-    """Whether a row belongs to one business date; otherwise it lists those it touched in ``business_dates``."""
-    return BUSINESS_DATE in table.partition_by
+def loaded_dates(table: Table, dates: Sequence[dt.date], rows: Iterable[Sequence[Any]]) -> list[LoadedDate]:
+    """The rows of :func:`~retail_platform.warehouse.sql.sums_by_date`, in the order of ``dates``; zeros where none is."""
+    columns = [column.name for column in sql.checked_columns(table)]
+    found = {
+        date: LoadedDate(date, count, {name: Decimal(value) for name, value in zip(columns, sums, strict=True)})
+        for date, count, *sums in rows
+    }
+    empty = dict.fromkeys(columns, Decimal(0))
+    return [found.get(date, LoadedDate(date, 0, empty)) for date in dates]
 
 
-def differences(table: Table, silver: LoadedDate, here: LoadedDate) -> list[Difference]:
-    """Each figure in which ``here`` is not what ``silver`` says; empty when all are equal."""
+def ledger_rows(manifest: Manifest, loaded: Sequence[LoadedDate], run_id: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a load in :data:`~retail_platform.warehouse.sql.LOADS`, one a date."""
+    load_id, now = uuid.uuid4().hex, dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    for date in loaded:
+        sums = json.dumps({name: str(value) for name, value in date.sums.items()})
+        yield load_id, manifest.table.path, date.business_date, manifest.version, date.rows, sums, now, run_id
+
+
+def reconciliation(
+    settings: Settings,
+    table: Table,
+    dates: Sequence[dt.date],
+    versions: Mapping[dt.date, int],
+    both: Callable[[Manifest], tuple[list[LoadedDate], list[LoadedDate]]],
+) -> list[Difference]:
+    """Where the warehouse differs from the ``versions`` of silver that it loaded, by date.
+
+    ``both`` says what silver holds for the dates of a manifest, and what the warehouse does.
+    """
+    found = [
+        Difference(table.path, date, "load", "a version to load", "missing") for date in dates if date not in versions
+    ]
+    for version in sorted(set(versions.values())):
+        wanted = [date for date in dates if versions.get(date) == version]
+        silver, here = both(manifest_of(settings, table, wanted, version))
+        for expected, held in zip(silver, here, strict=True):
+            found += _differences(table, expected, held)
+    return sorted(found, key=lambda difference: difference.business_date)
+
+
+def _differences(table: Table, silver: LoadedDate, here: LoadedDate) -> list[Difference]:
     pairs: list[tuple[str, object, object]] = [("rows", silver.rows, here.rows)]
     pairs += [(f"sum of {name}", value, here.sums[name]) for name, value in silver.sums.items()]
     return [
@@ -24,10 +71,27 @@ def differences(table: Table, silver: LoadedDate, here: LoadedDate) -> list[Diff
     ]
 
 
-def repeated_keys_error(manifest: Manifest, repeated: int) -> RetailError:
-    """The error of a version that holds ``repeated`` keys twice: merging it would let one of two win by chance."""
+def refuse_repeated_keys(manifest: Manifest, repeated: int) -> None:
+    """Refuse a version that holds keys twice: merging it would let one of two win by chance.
+
+    Raises:
+        RetailError: ``repeated`` is not 0.
+    """
     table = manifest.table
-    return RetailError(
-        f"{table.path} version {manifest.version} holds {repeated} keys ({', '.join(table.key)}) more than once; "
-        "derive the day again from bronze (materialize its silver partition), then load it"
-    )
+    if repeated:
+        raise RetailError(
+            f"{table.path} version {manifest.version} holds {repeated} keys ({', '.join(table.key)}) more than once; "
+            "derive the day again from bronze (materialize its silver partition), then load it"
+        )
+
+
+@contextlib.contextmanager
+def published(mart: str, directory: Path) -> Iterator[tuple[Path, Path]]:
+    """The mart's file, and a draft that takes its place at the end of the block, if that ends well."""
+    path = directory / f"{mart}.parquet"
+    draft = directory / f".{mart}.{uuid.uuid4().hex}.tmp"
+    try:
+        yield path, draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

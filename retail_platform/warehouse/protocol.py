@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -89,8 +89,8 @@ class Warehouse(Protocol):
         """
         ...
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """The rows of a query, with ``$name`` parameters.
+    def query(self, sql: str) -> pa.Table:
+        """The rows of a query; columns are named in lower case.
 
         Raises:
             RetailError: a table that it names was not loaded or built yet, or the warehouse cannot be reached.

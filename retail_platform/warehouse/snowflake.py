@@ -13,9 +13,8 @@ import re
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +22,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retail_platform.contracts import WAREHOUSE_TABLES, Table
-from retail_platform.contracts.model import DATES
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
-from retail_platform.lakehouse.manifest import manifest as manifest_of
 from retail_platform.settings import Settings
 from retail_platform.warehouse import sql
-from retail_platform.warehouse.loading import by_partition, differences, repeated_keys_error
+from retail_platform.warehouse.loading import (
+    ledger_rows,
+    loaded_dates,
+    published,
+    reconciliation,
+    refuse_repeated_keys,
+)
 from retail_platform.warehouse.protocol import MARTS, Difference, LoadedDate, LoadResult
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
+    from snowflake.connector.cursor import SnowflakeCursor
 
 _LOGIN_SECONDS = 30
 _NETWORK_SECONDS = 120
@@ -65,7 +69,7 @@ class SnowflakeWarehouse:
             session.run("begin")
             inserted, updated = session.merged(sql.merge(table, stage, "snowflake"))
             deleted = 0
-            if by_partition(table):
+            if sql.by_partition(table):
                 deleted = session.changed(sql.delete_missing(table, stage, dates, "snowflake"))
             loaded = _sums(session, table, stage, dates)
             _record(session, manifest, loaded, run_id)
@@ -86,42 +90,28 @@ class SnowflakeWarehouse:
 
     def loaded_versions(self, table: Table, dates: Sequence[dt.date]) -> dict[dt.date, int]:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
-        found = self.query(
-            f"select business_date, delta_version from {sql.RAW}.{sql.LOADS.name} "
-            f"where table_name = '{table.path}' and {sql.within(dates, 'snowflake')} "
-            "qualify row_number() over (partition by business_date order by loaded_at desc) = 1"
-        )
+        found = self.query(sql.last_loads(table, dates, "snowflake"))
         return {row[BUSINESS_DATE]: int(row["delta_version"]) for row in found.to_pylist()}
 
     def reconcile(self, table: Table, dates: Sequence[dt.date]) -> list[Difference]:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
-        versions = self.loaded_versions(table, dates)
-        found = [
-            Difference(table.path, date, "load", "a version to load", "missing")
-            for date in dates
-            if date not in versions
-        ]
-        for version in sorted(set(versions.values())):
-            wanted = [date for date in dates if versions.get(date) == version]
-            found += self._compare(manifest_of(self.settings, table, wanted, version))
-        return sorted(found, key=lambda difference: difference.business_date)
+        return reconciliation(self.settings, table, dates, self.loaded_versions(table, dates), self._both)
 
-    def _compare(self, silver: Manifest) -> list[Difference]:
+    def _both(self, silver: Manifest) -> tuple[list[LoadedDate], list[LoadedDate]]:
         table, dates = silver.table, silver.dates or ()
         here = sql.address(table, "snowflake")
         with self._session("reconcile", table=table.path) as session:
             stage = self._stage(session, silver)
-            if not by_partition(table):
+            if not sql.by_partition(table):
                 # A batch that another date's later load brought is not of this version.
                 key = ", ".join(sql.identifier(name, "snowflake") for name in table.key)
                 here = f"(select * from {here} where ({key}) in (select {key} from {stage}))"
-            pairs = zip(_sums(session, table, stage, dates), _sums(session, table, here, dates), strict=True)
-            return [difference for expected, found in pairs for difference in differences(table, expected, found)]
+            return _sums(session, table, stage, dates), _sums(session, table, here, dates)
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """See :class:`~retail_platform.warehouse.protocol.Warehouse`; columns are named in lower case, as elsewhere."""
+    def query(self, sql: str) -> pa.Table:
+        """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
         with self._session("query") as session:
-            return session.table(sql, parameters)
+            return session.table(sql)
 
     def publish(self, marts: Sequence[str], directory: Path) -> list[Path]:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
@@ -149,15 +139,12 @@ class SnowflakeWarehouse:
                 for path in paths:
                     session.run(f"put '{_literal(Path(path).as_uri())}' {folder} auto_compress = false")
                 session.run(_copy(table, name, folder, date))
-        if not by_partition(table) and manifest.dates is not None:
+        if not sql.by_partition(table) and manifest.dates is not None:
             key = ", ".join(sql.identifier(column, "snowflake") for column in table.key)
-            touched = (
-                f"select {key} from {_dated(table, name)} as dated where {sql.within(manifest.dates, 'snowflake')}"
-            )
+            dated, within = sql.dated(table, name, "snowflake"), sql.within(manifest.dates, "snowflake")
+            touched = f"select {key} from {dated} as dated where {within}"
             session.run(f"delete from {name} where ({key}) not in ({touched})")
-        repeated = session.number(sql.repeated_keys(table, name, "snowflake"))
-        if repeated:
-            raise repeated_keys_error(manifest, repeated)
+        refuse_repeated_keys(manifest, session.number(sql.repeated_keys(table, name, "snowflake")))
         return name
 
     @contextlib.contextmanager
@@ -218,25 +205,18 @@ class _Session:
     connection: SnowflakeConnection
     query_ids: list[str]
 
-    def run(self, statement: str, parameters: Any = None) -> Any:
-        from snowflake.connector import errors  # noqa: PLC0415
-
-        cursor = self.connection.cursor()
-        try:
+    def run(self, statement: str, parameters: Any = None) -> SnowflakeCursor:
+        with _in_one_line():
+            cursor = self.connection.cursor()
             cursor.execute(statement, parameters)
-        except errors.Error as error:
-            if error.errno == _MISSING_OBJECT:
-                raise RetailError(
-                    f"the warehouse has not everything yet, or SNOWFLAKE_ROLE may not see it ({_one_line(error)}); "
-                    "load and build a day (`retail run`)"
-                ) from None
-            raise RetailError(f"Snowflake refused a statement: {_one_line(error)}; look at its query history") from None
         if cursor.sfqid:
             self.query_ids.append(cursor.sfqid)
         return cursor
 
     def rows(self, statement: str) -> list[Any]:
-        return list(self.run(statement).fetchall())
+        cursor = self.run(statement)
+        with _in_one_line():
+            return list(cursor.fetchall())
 
     def number(self, statement: str) -> int:
         return int(self.rows(statement)[0][0])
@@ -244,18 +224,35 @@ class _Session:
     def merged(self, statement: str) -> tuple[int, int]:
         """The rows that a MERGE inserted and updated, as it says itself."""
         cursor = self.run(statement)
-        said = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
+        with _in_one_line():
+            said = dict(zip((column[0] for column in cursor.description), cursor.fetchall()[0], strict=True))
         return int(said["number of rows inserted"]), int(said["number of rows updated"])
 
     def changed(self, statement: str) -> int:
         """How many rows a statement changed."""
         return int(self.run(statement).rowcount or 0)
 
-    def table(self, statement: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        if parameters:
-            raise RetailError("queries of Snowflake take no parameters; render the values with warehouse/sql.py")
-        found = self.run(statement).fetch_arrow_all(force_return_table=True)
+    def table(self, statement: str) -> pa.Table:
+        cursor = self.run(statement)
+        with _in_one_line():
+            found = cursor.fetch_arrow_all(force_return_table=True)
         return found.rename_columns([name.lower() for name in found.column_names])
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    """What Snowflake refuses within the block, as one line with the mend."""
+    from snowflake.connector import errors  # noqa: PLC0415
+
+    try:
+        yield
+    except errors.Error as error:
+        if error.errno == _MISSING_OBJECT:
+            raise RetailError(
+                f"the warehouse has not everything yet, or SNOWFLAKE_ROLE may not see it ({_one_line(error)}); "
+                "load and build a day (`retail run`)"
+            ) from None
+        raise RetailError(f"Snowflake refused a statement: {_one_line(error)}; look at its query history") from None
 
 
 def _create_tables(session: _Session) -> None:
@@ -268,7 +265,7 @@ def _by_date(table: Table, files: Sequence[str]) -> dict[str, list[str]]:
     """The files by the business date of their folder; under an empty one where the table is not partitioned."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for path in files:
-        date = _DATE_FOLDER.search(path) if by_partition(table) else None
+        date = _DATE_FOLDER.search(path) if sql.by_partition(table) else None
         found[date[1] if date else ""].append(path)
     return found
 
@@ -288,57 +285,28 @@ def _copy(table: Table, into: str, folder: str, date: str) -> str:
     )
 
 
-def _dated(table: Table, relation: str) -> str:
-    dates = next((column.name for column in table.columns if column.type == DATES), None)
-    if by_partition(table) or dates is None:
-        return relation
-    listed = sql.identifier(dates, "snowflake")
-    date = sql.identifier(BUSINESS_DATE, "snowflake")
-    return (
-        f"(select held.*, cast(entry.value as date) as {date} "
-        f"from {relation} as held, lateral flatten(input => held.{listed}) as entry)"
-    )
-
-
 def _dates_of(session: _Session, table: Table, stage: str) -> tuple[dt.date, ...]:
     """Every date that the stage or the warehouse holds."""
-    date = sql.identifier(BUSINESS_DATE, "snowflake")
-    relations = (stage, sql.address(table, "snowflake"))
-    rows = session.rows(" union ".join(f"select {date} from {_dated(table, each)} as dated" for each in relations))
+    rows = session.rows(sql.all_dates(table, (stage, sql.address(table, "snowflake")), "snowflake"))
     return tuple(sorted(row[0] for row in rows))
 
 
 def _sums(session: _Session, table: Table, relation: str, dates: Sequence[dt.date]) -> list[LoadedDate]:
-    """What ``relation`` holds for each of ``dates``, in their order; a date without rows has zeros."""
-    columns = [column.name for column in sql.checked_columns(table)]
-    rows = session.rows(sql.sums_by_date(table, _dated(table, relation), dates, "snowflake"))
-    found = {
-        date: LoadedDate(date, count, {name: Decimal(value) for name, value in zip(columns, sums, strict=True)})
-        for date, count, *sums in rows
-    }
-    empty = dict.fromkeys(columns, Decimal(0))
-    return [found.get(date, LoadedDate(date, 0, empty)) for date in dates]
+    """What ``relation`` holds for each of ``dates``, in their order."""
+    dated = sql.dated(table, relation, "snowflake")
+    return loaded_dates(table, dates, session.rows(sql.sums_by_date(table, dated, dates, "snowflake")))
 
 
 def _record(session: _Session, manifest: Manifest, loaded: Sequence[LoadedDate], run_id: str) -> None:
-    """Write the load into the ledger, one row a date."""
-    load_id, now = uuid.uuid4().hex, dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    for date in loaded:
-        sums = json.dumps({name: str(value) for name, value in date.sums.items()})
-        session.run(
-            f"insert into {sql.address(sql.LOADS, 'snowflake')} values (%s, %s, %s, %s, %s, %s, %s, %s)",
-            (load_id, manifest.table.path, date.business_date, manifest.version, date.rows, sums, now, run_id),
-        )
+    """Write the load into the ledger."""
+    into = f"insert into {sql.address(sql.LOADS, 'snowflake')} values (%s, %s, %s, %s, %s, %s, %s, %s)"
+    for row in ledger_rows(manifest, loaded, run_id):
+        session.run(into, row)
 
 
 def _publish(session: _Session, mart: str, directory: Path) -> Path:
-    path = directory / f"{mart}.parquet"
-    draft = directory / f".{mart}.{uuid.uuid4().hex}.tmp"
-    try:
+    with published(mart, directory) as (path, draft):
         pq.write_table(session.table(f"select * from {MARTS}.{sql.identifier(mart, 'snowflake')}"), draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

@@ -122,15 +122,50 @@ def checked_columns(table: Table) -> tuple[Column, ...]:
 
 
 def sums_by_date(table: Table, dated: str, dates: Sequence[dt.date], dialect: Dialect) -> str:
-    """Rows and exact sums of the checked columns of ``dated``, a relation with business dates, on each of ``dates``."""
+    """Rows and exact sums of the checked columns of ``dated``, a relation with business dates, on each of ``dates``.
+
+    The sum of a column that is null in every row is 0.
+    """
     date = identifier(BUSINESS_DATE, dialect)
     selected = [date, "count(*) as row_count"]
     for column in checked_columns(table):
         name = identifier(column.name, dialect)
-        selected.append(f"cast(sum({name}) as decimal(38,{_scale(column)})) as {name}")
+        selected.append(f"coalesce(cast(sum({name}) as decimal(38,{_scale(column)})), 0) as {name}")
     return (
         f"select {', '.join(selected)} from {dated} as dated "
         f"where {within(dates, dialect)} group by {date} order by {date}"
+    )
+
+
+def by_partition(table: Table) -> bool:
+    """Whether a row belongs to one business date; otherwise it lists those it touched in ``business_dates``."""
+    return BUSINESS_DATE in table.partition_by
+
+
+def dated(table: Table, relation: str, dialect: Dialect) -> str:
+    """``relation``, which has the table's columns, with a row for each business date that a row is of."""
+    if by_partition(table):
+        return relation
+    date, listed = _quoted((BUSINESS_DATE, "business_dates"), dialect)
+    if dialect == "snowflake":
+        flat = f"lateral flatten(input => held.{listed}) as entry"
+        return f"(select held.*, cast(entry.value as date) as {date} from {relation} as held, {flat})"
+    return f"(select *, unnest({listed}) as {date} from {relation})"
+
+
+def all_dates(table: Table, relations: Sequence[str], dialect: Dialect) -> str:
+    """A query: every business date that one of ``relations`` holds."""
+    date = identifier(BUSINESS_DATE, dialect)
+    return " union ".join(f"select {date} from {dated(table, each, dialect)} as dated" for each in relations)
+
+
+def last_loads(table: Table, dates: Sequence[dt.date], dialect: Dialect) -> str:
+    """A query: each of ``dates`` that was loaded, and the Delta version of its last load."""
+    date, version, name, at = _quoted((BUSINESS_DATE, "delta_version", "table_name", "loaded_at"), dialect)
+    return (
+        f"select {date}, {version} from {address(LOADS, dialect)} "
+        f"where {name} = '{table.path}' and {within(dates, dialect)} "
+        f"qualify row_number() over (partition by {date} order by {at} desc) = 1"
     )
 
 

@@ -10,15 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from retail_platform.contracts import INGEST_BATCHES
+from retail_platform.contracts import INGEST_BATCHES, STOCK_LEVELS
 from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.lakehouse.manifest import manifest
+from retail_platform.reactions.stock import levels
 from retail_platform.settings import Settings, load_settings
 from retail_platform.warehouse import LoadResult, open_warehouse
-from retail_platform_tests.warehouse.silver import LINES, Row, batch, line, replace_day, write_lake
+from retail_platform_tests.warehouse.silver import (
+    LINES,
+    Row,
+    batch,
+    line,
+    replace_day,
+    row_of,
+    write,
+    write_lake,
+)
 from retail_platform_tests.warehouse.snowflake_server import PASSWORD, USER, SnowflakeServer, snowflake_server
 
+MORNING = dt.datetime(2010, 12, 1, 8, tzinfo=dt.UTC)
 FIRST, SECOND = (dt.date(2010, 12, day) for day in (1, 2))
 
 
@@ -89,6 +100,17 @@ def test_batches_are_loaded_by_the_dates_they_touched(settings: Settings) -> Non
     assert changes(warehouse.load(manifest(settings, INGEST_BATCHES, [SECOND]), "run-1")) == (1, 0, 0)
     assert changes(warehouse.load(manifest(settings, INGEST_BATCHES, [FIRST]), "run-1")) == (1, 0, 0)
     assert warehouse.reconcile(INGEST_BATCHES, [FIRST, SECOND]) == []
+
+
+def test_a_day_on_which_a_number_is_never_known_is_loaded_and_reconciled(settings: Settings) -> None:
+    _, (level,) = levels.step(levels.State(), levels.StockEvent("e", MORNING, "S1", "P1", "receipt", 7))
+    assert level.counted_quantity is None
+    write_lake(settings, [line("a", FIRST)])
+    write(settings, STOCK_LEVELS.silver_table, [row_of(STOCK_LEVELS, level.message(), 0)])
+    warehouse = open_warehouse(settings)
+    result = warehouse.load(manifest(settings, STOCK_LEVELS.silver_table, [FIRST]), "run-1")
+    assert (changes(result), result.dates[0].sums["counted_quantity"]) == ((1, 0, 0), 0)
+    assert warehouse.reconcile(STOCK_LEVELS.silver_table, [FIRST]) == []
 
 
 def test_a_key_that_silver_holds_twice_stops_the_load(settings: Settings) -> None:
