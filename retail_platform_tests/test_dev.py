@@ -21,9 +21,9 @@ from retail_platform.embedded.ports import free_port_pair
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.lease import holder
 from retail_platform.producer import online_retail
-from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, load_settings
-from retail_platform_tests.conftest import SHORT_LIVED
+from retail_platform.settings import PROJECT_ROOT, Settings, load_settings
 from retail_platform_tests.dagster_api import REPOSITORY, DagsterApi
+from retail_platform_tests.environment import driver_environment
 from retail_platform_tests.ingest.running import deliver, message, sale
 from retail_platform_tests.listening import listening, open_to_others
 
@@ -38,12 +38,8 @@ class Platform(DagsterApi):
     def __init__(self, settings: Settings, port: int) -> None:
         super().__init__(port)
         self.settings = settings
-        env = child_environment(settings) | {
-            "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
-            "SPARK_DRIVER_MEMORY": "800m",
-            "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
-        }
         command = [str(Path(sys.executable).with_name("retail")), "dev", "--port", str(port)]
+        env = driver_environment(settings, ingest_nice=settings.ingest_nice)
         self.process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
 
     def until(self, what: str, holds: Callable[[], Any]) -> Any:

@@ -26,8 +26,8 @@ from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.producer.message import Message
 from retail_platform.producer.send import send
-from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, load_settings
-from retail_platform_tests.conftest import SHORT_LIVED
+from retail_platform.settings import PROJECT_ROOT, Settings, load_settings
+from retail_platform_tests.environment import driver_environment
 from retail_platform_tests.ingest.running import message, rows, sale
 
 pytestmark = pytest.mark.timeout(600)
@@ -60,16 +60,13 @@ def running_broker(home: Path) -> Iterator[Settings]:
 @contextmanager
 def job(settings: Settings, mode: str) -> Iterator[subprocess.Popen[bytes]]:
     """The streaming job as a process, ended at the end."""
-    environment = child_environment(settings) | {
-        "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
-        "SPARK_DRIVER_MEMORY": "800m",
-        "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
-        "INGEST_NICE": "0",
-        "INGEST_REACTIONS": str(settings.ingest_reactions),
-        "INGEST_TRIGGER_SECONDS": "0.2",
-    }
     arguments = [sys.executable, "-m", "retail_platform.ingest.job", "--mode", mode]
-    process = subprocess.Popen(arguments, env=environment, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        arguments,
+        env=driver_environment(settings, ingest_trigger_seconds=0.2),
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
+    )
     try:
         yield process
     finally:

@@ -18,29 +18,22 @@ from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.lakehouse.history import versions
 from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
-from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
-from retail_platform_tests.conftest import SHORT_LIVED
+from retail_platform.settings import PROJECT_ROOT, Settings
+from retail_platform_tests.environment import driver_environment
 from retail_platform_tests.ingest.running import deliver, message, rows, sale
 
 LINES = TRANSACTIONS.silver_table
 _SECONDS = 150.0
 _DRAIN = ("--mode", "available_now")
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    return child_environment(settings) | {
-        "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
-        "SPARK_DRIVER_MEMORY": "800m",
-        "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
-        "INGEST_NICE": "0",
-        "INGEST_REACTIONS": str(settings.ingest_reactions),
-        "INGEST_COMPACT_MINUTES": "0.05",
-    }
+_OFTEN = {"ingest_trigger_seconds": 1, "ingest_compact_minutes": 0.05}
 
 
 def _start(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, *arguments], env=_environment(settings), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL
+        [sys.executable, *arguments],
+        env=driver_environment(settings, **_OFTEN),
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
     )
 
 

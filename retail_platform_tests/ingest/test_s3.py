@@ -25,10 +25,10 @@ from retail_platform.lakehouse.lease import lake_lease
 from retail_platform.lakehouse.manifest import Manifest, manifest
 from retail_platform.lakehouse.reading import rows_of
 from retail_platform.lakehouse.requests import have_done
-from retail_platform.settings import FX_RATES, PROJECT_ROOT, Settings, child_environment
+from retail_platform.settings import FX_RATES, PROJECT_ROOT, Settings
 from retail_platform.warehouse import open_warehouse
 from retail_platform.warehouse.tie_out import recompute
-from retail_platform_tests.conftest import SHORT_LIVED
+from retail_platform_tests.environment import driver_environment
 from retail_platform_tests.ingest.running import deliver, in_a_bucket, message, rows, sale
 
 LINES = TRANSACTIONS.silver_table
@@ -140,19 +140,10 @@ def _all_in(settings: Settings) -> bool:
 
 
 def _start(settings: Settings) -> subprocess.Popen[bytes]:
-    environment = child_environment(settings) | {
-        "KAFKA_EMBEDDED_PORT": str(settings.kafka_embedded_port),
-        "SPARK_DRIVER_MEMORY": "800m",
-        "SPARK_DRIVER_JAVA_OPTIONS": SHORT_LIVED,
-        "INGEST_NICE": "0",
-        "INGEST_REACTIONS": str(settings.ingest_reactions),
-        "S3_BUCKET": str(settings.s3_bucket),
-        "S3_ENDPOINT_URL": str(settings.s3_endpoint_url),
-        "AWS_REGION": "eu-west-1",
-        "AWS_PROFILE": str(settings.aws_profile),
-    }
     command = [sys.executable, "-m", "retail_platform.ingest.job", "--mode", "continuous"]
-    return subprocess.Popen(command, env=environment, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, env=driver_environment(settings, ingest_trigger_seconds=1), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL
+    )
 
 
 def _wait_until(process: subprocess.Popen[bytes], what: str, holds: Callable[[], bool]) -> None:

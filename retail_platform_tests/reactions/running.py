@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from pydantic import SecretStr
 
 from retail_platform import kafka
 from retail_platform.contracts import TopicContract
 from retail_platform.reactions.applications import REACTIONS, ReactionApplication
-from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
+from retail_platform.settings import PROJECT_ROOT, Settings
+from retail_platform_tests.environment import environment
 
 _SECONDS = 90.0
 
@@ -26,17 +26,6 @@ def start(settings: Settings, application: ReactionApplication = REACTIONS) -> s
     """An application, under these settings."""
     command = [sys.executable, "-m", "retail_platform.reactions.wiring.job", application.name]
     return subprocess.Popen(command, env=environment(settings), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment in which a process has the settings that differ from their defaults."""
-    chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
-    plain = {
-        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in chosen.items()
-        if value is not None
-    }
-    return child_environment(settings) | plain
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ from retail_platform.contracts import LIVE_METRICS, STOCK_LEVELS, TRANSACTIONS
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.producer.send import send
 from retail_platform.settings import PROJECT_ROOT, Settings
+from retail_platform_tests.environment import environment
 from retail_platform_tests.ingest.running import StreamFailed, deliver, drain, message, rows, sale
-from retail_platform_tests.reactions.running import environment, running, said, until
+from retail_platform_tests.reactions.running import running, said, until
 from retail_platform_tests.secured.broker import PASSWORD, SecuredBroker, secured_broker
 
 if TYPE_CHECKING:
