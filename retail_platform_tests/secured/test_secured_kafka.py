@@ -93,11 +93,12 @@ def test_the_stream_takes_over_sasl_ssl_what_the_producer_sent(sent: Settings, s
 
 @pytest.mark.parametrize("case", ["wrong password", "expired certificate"])
 def test_a_stream_that_is_not_let_in_says_so_in_one_line(
-    secured: SecuredBroker, sent: Settings, spark: SparkSession, case: str
+    secured: SecuredBroker, sent: Settings, spark: SparkSession, case: str, tmp_path: Path
 ) -> None:
+    assert sent
     settings, line = at_the_door(secured, case)
     # Without the reactions' topics, which a drain asks after before it begins: the words are to be those of a query.
-    changes = {"retail_home": sent.retail_home, "ingest_reactions": False}
+    changes = {"retail_home": tmp_path, "ingest_reactions": False}
     with pytest.raises(StreamFailed, match=line) as told:
         drain(spark, settings.model_copy(update=changes))
     assert_one_line(told.value)
