@@ -23,7 +23,20 @@
 #}
 {% macro get_incremental_business_window_sql(arg_dict) %}
     {%- set columns = get_quoted_csv(arg_dict["dest_columns"] | map(attribute="name")) -%}
+    {%- set statements -%}
     delete from {{ arg_dict["target_relation"] }} where {{ in_business_window() }};
     insert into {{ arg_dict["target_relation"] }} ({{ columns }})
     select {{ columns }} from {{ arg_dict["temp_relation"] }};
+    {%- endset -%}
+    {{ adapter.dispatch("one_transaction")(statements) }}
 {% endmacro %}
+
+{# dbt begins a transaction for each model; on Snowflake it leaves each statement on its own. #}
+{% macro default__one_transaction(statements) %}{{ statements }}{% endmacro %}
+
+{% macro snowflake__one_transaction(statements) %}
+begin;
+{{ statements }}
+{# Nothing after it: dbt would send its comment as a statement of its own. -#}
+commit
+{%- endmacro %}

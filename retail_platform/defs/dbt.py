@@ -21,6 +21,7 @@ from retail_platform.warehouse.dbt import (
     dbt_manifest,
     dbt_target,
     fx_rates_loaded,
+    query_tag,
     window,
 )
 
@@ -121,7 +122,8 @@ def _models(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCli) -> Iterator[Any]:
         """Build and test the models over these dates, in one dbt invocation."""
-        with _exported(window(dates_of(context))):
+        dates = dates_of(context)
+        with _exported(window(dates) | query_tag(context.run_id, dates)):
             invocation = dbt.cli(["build", "--exclude", "test_type:unit"], context=context, target_path=target)
         yield from invocation.stream()
 

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from retail_platform.errors import RetailError
 from retail_platform.settings import FX_RATES, PROJECT_ROOT, Settings
+from retail_platform.warehouse import sql
 from retail_platform.warehouse.protocol import Warehouse
 
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
@@ -39,8 +41,17 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "SNOWFLAKE_DATABASE": settings.snowflake_database,
         "SNOWFLAKE_WAREHOUSE": settings.snowflake_warehouse,
         "SNOWFLAKE_ROLE": settings.snowflake_role,
+        "SNOWFLAKE_HOST": settings.snowflake_host,
+        "SNOWFLAKE_PORT": settings.snowflake_port,
+        "SNOWFLAKE_PROTOCOL": settings.snowflake_protocol,
     }
     return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def query_tag(run_id: str, dates: Sequence[dt.date]) -> dict[str, str]:
+    """The environment that tags a build's statements in Snowflake's query history: JSON, as a load's are."""
+    tag = {"app": "retail-platform", "doing": "build", "run": run_id, "partition": sql.partition(dates)}
+    return {"RETAIL_QUERY_TAG": json.dumps(tag)}
 
 
 def window(dates: Sequence[dt.date]) -> dict[str, str]:

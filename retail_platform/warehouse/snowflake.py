@@ -61,7 +61,9 @@ class SnowflakeWarehouse:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
         started = time.monotonic()
         table = manifest.table
-        with self._session("load", table=table.path, run=run_id) as session:
+        with self._session(
+            "load", table=table.path, run=run_id, partition=sql.partition(manifest.dates or ())
+        ) as session:
             _create_tables(session)
             stage = self._stage(session, manifest)
             rows = session.number(f"select count(*) from {stage}")
@@ -100,7 +102,7 @@ class SnowflakeWarehouse:
     def _both(self, silver: Manifest) -> tuple[list[LoadedDate], list[LoadedDate]]:
         table, dates = silver.table, silver.dates or ()
         here = sql.address(table, "snowflake")
-        with self._session("reconcile", table=table.path) as session:
+        with self._session("reconcile", table=table.path, partition=sql.partition(dates)) as session:
             stage = self._stage(session, silver)
             if not sql.by_partition(table):
                 # A batch that another date's later load brought is not of this version.

@@ -99,6 +99,12 @@ def delete_missing(table: Table, stage: str, dates: Sequence[dt.date], dialect: 
     )
 
 
+def partition(dates: Sequence[dt.date]) -> str:
+    """``dates`` as a query tag names them: one date, or the first and the last."""
+    first, last = min(dates, default=None), max(dates, default=None)
+    return "" if first is None else str(first) if first == last else f"{first}..{last}"
+
+
 def within(dates: Sequence[dt.date], dialect: Dialect, prefix: str = "") -> str:
     """The condition that the business date is one of ``dates``."""
     listed = ", ".join(f"date '{date}'" for date in dates)

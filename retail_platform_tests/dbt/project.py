@@ -55,6 +55,7 @@ class DbtProject:
     def _invoke(self, settings: Settings, command: str, *options: str):
         folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
         written = ["--target-path", str(self.folder / "target"), "--log-path", str(self.folder / "logs")]
+        written += ["--target", settings.warehouse]
         with patch.dict(os.environ, dbt_environment(settings)):
             try:
                 return dbtRunner(manifest=self.parsed).invoke([command, "--quiet", *folders, *written, *options])

@@ -1,7 +1,11 @@
 """A Snowflake emulator on a loopback port: fakesnow (MIT, github.com/tekumara/fakesnow), for tests only.
 
-fakesnow lets anybody in; here the login is checked, and every statement is kept to be looked at. Its MERGE is several
-statements over a second database, which DuckDB refuses within a transaction; here MERGE is DuckDB's own.
+fakesnow lets anybody in; here the login is checked, and every statement is kept to be looked at. What it does otherwise
+than Snowflake, where the adapter or dbt meets it, is put right here:
+
+- its MERGE is several statements over a second database, which DuckDB refuses within a transaction: here it is DuckDB's own;
+- DuckDB keeps temporary tables in a catalog of their own, and dbt names its by database and schema: here they are plain tables;
+- its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from http import HTTPStatus
 import fakesnow.server as emulator
 import sqlglot
 import uvicorn
+from fakesnow import transforms
 from fakesnow.cursor import FakeSnowflakeCursor
 from sqlglot import exp
 from starlette.applications import Starlette
@@ -30,7 +35,10 @@ from retail_platform.embedded.ports import free_port_pair
 _explode = FakeSnowflakeCursor._transform_explode
 
 
-def _with_native_merge(cursor: FakeSnowflakeCursor, statement: exp.Expression) -> list[exp.Expression]:
+def _as_snowflake(cursor: FakeSnowflakeCursor, statement: exp.Expression) -> list[exp.Expression]:
+    if isinstance(statement, exp.Create) and statement.find(exp.Table).db:
+        for temporary in list(statement.find_all(exp.TemporaryProperty)):
+            temporary.pop()
     if not isinstance(statement, exp.Merge):
         return _explode(cursor, statement)
     native = cursor._transform(statement.copy(), None).sql(dialect="duckdb") + " returning merge_action"
@@ -42,7 +50,8 @@ def _with_native_merge(cursor: FakeSnowflakeCursor, statement: exp.Expression) -
     return [answer]
 
 
-FakeSnowflakeCursor._transform_explode = _with_native_merge
+FakeSnowflakeCursor._transform_explode = _as_snowflake
+transforms.numeric_agg_implicit_cast = lambda expression: expression
 
 USER, PASSWORD = "RETAIL_LOADER", "correct-horse-battery"
 
