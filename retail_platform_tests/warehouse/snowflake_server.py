@@ -5,6 +5,7 @@ than Snowflake, where the adapter or dbt meets it, is put right here:
 
 - its MERGE is several statements over a second database, which DuckDB refuses within a transaction: here it is DuckDB's own;
 - DuckDB keeps temporary tables in a catalog of their own, and dbt names its by database and schema: here they are plain tables;
+- it does not know query tags: here they are taken, and kept with the other statements;
 - its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
 """
 
@@ -39,6 +40,8 @@ def _as_snowflake(cursor: FakeSnowflakeCursor, statement: exp.Expression) -> lis
     if isinstance(statement, exp.Create) and statement.find(exp.Table).db:
         for temporary in list(statement.find_all(exp.TemporaryProperty)):
             temporary.pop()
+    if statement.sql().upper().startswith("ALTER SESSION SET QUERY_TAG"):
+        return [sqlglot.parse_one("select 'Statement executed successfully.' as status", read="duckdb")]
     if not isinstance(statement, exp.Merge):
         return _explode(cursor, statement)
     native = cursor._transform(statement.copy(), None).sql(dialect="duckdb") + " returning merge_action"

@@ -67,7 +67,8 @@ def test_both_warehouses_come_to_the_same_marts_and_the_same_file(
     found = [line.rpartition(",")[0] for line in snowflake.kpi_csv.read_text().splitlines()]
     assert found == [line for line in expected if line[:10] in ("date,order", *map(str, dates))]
     assert tie_out(open_warehouse(snowflake), snowflake, dates) == []
-    tagged = [json.loads(body)["sqlText"] for body in server.bodies if "set query_tag" in body]
+    statements = [json.loads(body)["sqlText"] for body in server.bodies]
+    tagged = [statement for statement in statements if "set query_tag" in statement]
     assert any(f'"run": "run-1", "partition": "2010-12-01..{dates[-1]}"' in statement for statement in tagged)
 
 
