@@ -4,7 +4,7 @@ fakesnow lets anybody in; here the login is checked, and every statement is kept
 than Snowflake, where the adapter or dbt meets it, is put right here:
 
 - its MERGE is several statements over a second database, which DuckDB refuses within a transaction: here it is DuckDB's own;
-- DuckDB keeps temporary tables in a catalog of their own, and dbt names its by database and schema: here they are plain tables;
+- DuckDB keeps temporary tables in a catalog of their own, and dbt names its by database and schema: here they are plain;
 - it does not know query tags: here they are taken, and kept with the other statements;
 - its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
 """
