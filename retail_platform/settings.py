@@ -70,7 +70,17 @@ class Settings(BaseSettings):
     business_timezone: str = Field("UTC", description="IANA zone in which a day begins and ends.")
     partitions_start_date: dt.date = Field(dt.date(2010, 12, 1), description="First business date.")
 
-    spark_master: str = Field("local[*]", description="Spark master URL.")
+    spark_master: str = Field(
+        "local[*]",
+        pattern=r"^(local(\[(\*|\d+)\])?|spark://[^\s/]+:\d+)$",
+        description="Spark master URL: local[*], local[2], or spark://host:port[,host:port…] of a standalone cluster.",
+    )
+    spark_driver_host: str | None = Field(
+        None, description="Address at which a cluster's executors reach this machine. Unset: Spark finds one."
+    )
+    spark_executor_python: str | None = Field(
+        None, description="Python on a cluster's machines, of the version used here. Unset: the path of the one here."
+    )
     spark_driver_memory: str = Field("1500m", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
     spark_driver_java_options: str = Field(
         "", description="More options of the Spark driver's JVM, e.g. -XX:TieredStopAtLevel=1 for short runs."
@@ -236,6 +246,10 @@ class Settings(BaseSettings):
             self._complete_snowflake()
         if self.s3_bucket is not None:
             self._consistent_credentials()
+        elif not self.spark_is_local:
+            raise ValueError(
+                "S3_BUCKET is missing; SPARK_MASTER names a cluster, whose machines would write to disks of their own"
+            )
         return self
 
     def _consistent_credentials(self) -> None:
@@ -275,6 +289,11 @@ class Settings(BaseSettings):
     def bootstrap_servers(self) -> str:
         """What Kafka clients connect to."""
         return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_embedded_port}"
+
+    @property
+    def spark_is_local(self) -> bool:
+        """Whether Spark works in the driver's own process, on this machine."""
+        return self.spark_master.startswith("local")
 
     @property
     def topics(self) -> tuple[TopicContract, ...]:

@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with reporting() as report:
             settings = get_settings()
-            if settings.spark_master.startswith("local"):
+            if settings.spark_is_local:
                 os.nice(settings.ingest_nice)
             job = Job(settings, mode, report)
             job.listen()

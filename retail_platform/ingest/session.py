@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from retail_platform.embedded.java import java_home
+from retail_platform.errors import RetailError
 from retail_platform.ingest.spark_config import scratch, spark_config
 from retail_platform.lakehouse.location import jvm_environment
 from retail_platform.settings import Settings
@@ -22,6 +25,8 @@ from retail_platform.settings import Settings
 JVM_GONE = (Py4JNetworkError, ConnectionError)
 
 _JVM_EXIT_SECONDS = 30
+_MASTER_SECONDS = 3.0
+_PACKAGE = Path(__file__).resolve().parents[1]
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -33,28 +38,56 @@ def prepare_environment(settings: Settings) -> None:
     Raises:
         RetailError: there is no Java that Spark can use.
     """
-    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_PYTHON"] = settings.spark_executor_python or sys.executable
     os.environ |= jvm_environment(settings)
     os.environ["SPARK_SUBMIT_OPTS"] = f"-Dlog4j2.configurationFile=file:{_LOGGING}"
-    if settings.spark_master.startswith("local"):
-        os.environ["JAVA_HOME"] = str(java_home())
+    os.environ["JAVA_HOME"] = str(java_home())
+    if settings.spark_is_local:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-        if SparkContext._active_spark_context is None:  # noqa: SLF001
-            shutil.rmtree(scratch(settings), ignore_errors=True)
-            scratch(settings).mkdir(parents=True, exist_ok=True)
+    if SparkContext._active_spark_context is None:  # noqa: SLF001
+        shutil.rmtree(scratch(settings), ignore_errors=True)
+        scratch(settings).mkdir(parents=True, exist_ok=True)
 
 
 def spark_session(settings: Settings, app_name: str) -> SparkSession:
     """Start Spark, or return the session that this process already has.
 
     Raises:
-        RetailError: no Java, or the connectors' jars are missing.
+        RetailError: no Java, the connectors' jars are missing, or nobody answers where SPARK_MASTER says.
     """
+    if not settings.spark_is_local:
+        _require_master(settings.spark_master)
     prepare_environment(settings)
     builder = SparkSession.builder.appName(app_name)
     for key, value in spark_config(settings).items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    spark = builder.getOrCreate()
+    if not settings.spark_is_local:
+        spark.sparkContext.addPyFile(str(_packed(scratch(settings))))
+    return spark
+
+
+def _require_master(master: str) -> None:
+    """Spark itself would ask for a minute, and then say it in a page of Java frames."""
+    refused = ""
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), _MASTER_SECONDS).close()
+        except OSError as error:
+            refused = refused or f"{address} ({error.strerror or error})"
+        else:
+            return
+    raise RetailError(f"SPARK_MASTER: no master answers at {refused}; start it, or name the one that runs")
+
+
+def _packed(folder: Path) -> Path:
+    """The package as a zip: what executors need of it is the contracts, which import nothing but Python's own."""
+    path = folder / "retail_platform.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for source in sorted(_PACKAGE.rglob("*.py")):
+            archive.write(source, source.relative_to(_PACKAGE.parent))
+    return path
 
 
 def jvm_pid(spark: SparkSession) -> int:

@@ -21,7 +21,7 @@ _JVM = "-XX:+UseG1GC -XX:ReservedCodeCacheSize=240m"
 
 
 def scratch(settings: Settings) -> Path:
-    """What a local Spark writes aside: shuffles, spills, the native libraries it unpacks. A killed JVM leaves it behind."""
+    """What Spark's driver, which a local Spark is all of, writes aside: shuffles, spills, the native libraries it unpacks. A killed JVM leaves it behind."""
     return settings.retail_home / "spark" / "scratch"
 
 
@@ -63,21 +63,23 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.sql.maxPlanStringLength": "1000",
         "spark.ui.showConsoleProgress": "false",
     }
-    if settings.spark_master.startswith("local"):
-        home = settings.retail_home / "spark"
-        config |= {
-            "spark.jars": ",".join(str(jar) for jar in spark_jars(settings)),
-            "spark.driver.memory": settings.spark_driver_memory,
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.extraJavaOptions": (
-                f"{_JVM} -Dderby.system.home={home} -Djava.io.tmpdir={scratch(settings)} "
-                f"{settings.spark_driver_java_options}"
-            ),
-            "spark.local.dir": str(scratch(settings)),
-            "spark.sql.warehouse.dir": str(home / "warehouse"),
-        }
-    if settings.spark_master.startswith("local") and settings.s3_bucket is None:
+    home = settings.retail_home / "spark"
+    config |= {
+        # A cluster's executors fetch them from the driver.
+        "spark.jars": ",".join(str(jar) for jar in spark_jars(settings)),
+        "spark.driver.memory": settings.spark_driver_memory,
+        "spark.driver.extraJavaOptions": (
+            f"{_JVM} -Dderby.system.home={home} -Djava.io.tmpdir={scratch(settings)} "
+            f"{settings.spark_driver_java_options}"
+        ),
+        "spark.local.dir": str(scratch(settings)),
+        "spark.sql.warehouse.dir": str(home / "warehouse"),
+    }
+    if settings.spark_is_local:
+        config |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    elif settings.spark_driver_host is not None:
+        config["spark.driver.host"] = settings.spark_driver_host
+    if settings.spark_is_local and settings.s3_bucket is None:
         config |= {
             # The defaults fork a process for every rename: half of a small batch's time (docs/architecture.md).
             "spark.sql.streaming.checkpointFileManagerClass": (

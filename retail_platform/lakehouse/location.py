@@ -146,8 +146,10 @@ def spark_options(settings: Settings) -> dict[str, str]:
     options = {
         "aws.credentials.provider": "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider",
         "endpoint.region": region(settings),
-        "buffer.dir": str(settings.retail_home / "spark" / "scratch"),
     }
+    if settings.spark_is_local:
+        # Executors of a cluster have no RETAIL_HOME: there it is the folder that Spark gives each of them.
+        options["buffer.dir"] = str(settings.retail_home / "spark" / "scratch")
     if settings.s3_endpoint_url is not None:
         options |= {
             "endpoint": settings.s3_endpoint_url,
