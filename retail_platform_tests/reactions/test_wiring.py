@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import uuid
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from quixstreams.models.topics.admin import TopicAdmin
 
 from retail_platform.contracts import (
     CUSTOMER_SEGMENTS,
@@ -37,6 +39,7 @@ from retail_platform.reactions.prices import rule as pricing
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.published import read
 from retail_platform.reactions.segments.quintiles import Cutoffs
+from retail_platform.reactions.wiring.job import wired
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform_tests.ingest.running import deliver, empty_topics, message, sale
 from retail_platform_tests.reactions.running import running, said, start, until
@@ -268,6 +271,25 @@ def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event
     assert (level["on_hand"], level["counted_quantity"], level["refused_events"]) == (50 - 10 * 2, 50, 0)
     for contract, row in ((LIVE_METRICS, metric), (STOCK_LEVELS, level)):
         assert _reasons(contract, row) == ()
+
+
+def test_a_topic_just_made_that_the_broker_does_not_name_yet_is_waited_for(
+    reactions_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+    inspect = TopicAdmin.inspect_topics
+
+    def slow_to_hear(admin: TopicAdmin, names: list[str], timeout: float = 30) -> dict[str, Any]:
+        asked.update(names)
+        # Not there before it is made, nor when it is asked after for the first time.
+        return {
+            name: None if name.startswith("changelog__") and asked[name] <= 2 else found
+            for name, found in inspect(admin, names, timeout).items()
+        }
+
+    monkeypatch.setattr(TopicAdmin, "inspect_topics", slow_to_hear)
+    wired(reactions_settings, METRICS)
+    assert sorted(count for name, count in asked.items() if name.startswith("changelog__")) == [3, 4]
 
 
 def _reasons(contract: TopicContract, row: dict[str, Any]) -> tuple[str, ...]:
