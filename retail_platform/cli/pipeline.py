@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
@@ -78,13 +79,17 @@ def kpis(as_json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=_PANEL)
-def demo() -> None:
+def demo(
+    reactions: Annotated[
+        bool, typer.Option("--reactions", help="Run the reactions beside the daily job, and show the first of each.")
+    ] = False,
+) -> None:
     """The main job on real data: Kafka, stream, lake, warehouse, dbt, checks, CSV. Ends with 0 only if every check passed.
 
     Replays the real December 2010, adds a simulated trading day with duplicates, late and malformed events, drains them
     with the Dagster-launched stream, and builds the days. A second run adds nothing and changes nothing.
     """
-    from retail_platform.cli import running
+    from retail_platform.cli import first_reactions, running
     from retail_platform.embedded.broker import EmbeddedBroker
     from retail_platform.kafka import ensure_topics
 
@@ -103,14 +108,25 @@ def demo() -> None:
         if _streaming(settings):
             raise RetailError("a stream is running on this lake; stop it first (`retail stream stop`)")
         outcomes.append(running.drain(settings))
-    if outcomes[-1].success:
-        with _timed(times, "load, dbt, checks, CSV"):
-            outcomes.append(running.daily(settings, *_DEMO_DAYS))
-    if outcomes[-1].success:
-        with _timed(times, "checks on the lake"):
-            outcomes.append(running.lake_checks(settings))
+    with contextlib.ExitStack() as stack:
+        # Beside the daily job and not the drain: that one keeps all cores busy, this one hardly more than one.
+        reacting = stack.enter_context(first_reactions.reacting(settings)) if reactions else None
+        if outcomes[-1].success:
+            with _timed(times, "load, dbt, checks, CSV"):
+                outcomes.append(running.daily(settings, *_DEMO_DAYS))
+        if outcomes[-1].success:
+            with _timed(times, "checks on the lake"):
+                outcomes.append(running.lake_checks(settings))
+        if reacting is not None and outcomes[-1].success:
+            with _timed(times, "the first reactions"):
+                outcomes.append(running.customer_midnight(settings))
+                first_lines = reacting.first_lines()
+        else:
+            first_lines = ()
     _say(outcomes)
     if all(outcome.success for outcome in outcomes):
+        for line in first_lines:
+            out.print(line, soft_wrap=True)
         _show_demo(settings, outcomes, times)
     _exit_unless_good(outcomes)
 

@@ -51,6 +51,16 @@ def daily(settings: Settings, first: dt.date, last: dt.date) -> RunOutcome:
         return run_job(settings, DAILY_JOB, dates=(first, last))
 
 
+def customer_midnight(settings: Settings) -> RunOutcome:
+    """Run the job that has every customer's segment decided by the marts just published."""
+    from retail_platform.defs.execution import run_job
+    from retail_platform.defs.reactions import MIDNIGHT_JOB
+
+    _quieten()
+    with _told(settings, "customer segments", lambda: ""):
+        return run_job(settings, MIDNIGHT_JOB)
+
+
 def lake_checks(settings: Settings) -> RunOutcome:
     """Run the checks on the lake as a whole."""
     from retail_platform.defs.automation import LAKE_CHECKS_JOB

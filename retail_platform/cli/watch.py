@@ -15,7 +15,14 @@ from rich.live import Live
 from rich.table import Table
 
 from retail_platform.cli.app import app, err, harmless, out
-from retail_platform.contracts import CUSTOMER_SEGMENTS, FRAUD_ALERTS, LIVE_METRICS, PRICE_UPDATES, STOCK_LEVELS
+from retail_platform.contracts import (
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    LIVE_METRICS,
+    PRICE_UPDATES,
+    REORDER_REQUESTS,
+    STOCK_LEVELS,
+)
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings, get_settings
 
@@ -61,6 +68,12 @@ def stock(from_start: FromStart = False, as_json: AsJson = False, limit: Limit =
 
 
 @watch.command()
+def reorders(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+    """Reorder requests: which store and product, how much to order, and the stock and demand that say so."""
+    _lines(get_settings(), REORDER_REQUESTS.topic, reorder_line, from_start, as_json, limit)
+
+
+@watch.command()
 def prices(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
     """Prices: which product, what was decided, from what to what, and why."""
     _lines(get_settings(), PRICE_UPDATES.topic, price_line, from_start, as_json, limit)
@@ -94,6 +107,15 @@ def stock_line(level: Record) -> str:
     place = harmless(f"store {level['store_id']}, {level['product_id']}")
     colour = "red" if level["on_hand"] < 0 else "white"
     return f"{_moment(level)} {place}: [{colour}]{level['on_hand']}[/] ({level['change']:+d}, {level['reason']})"
+
+
+def reorder_line(request: Record) -> str:
+    """A request to reorder, for a terminal."""
+    place = harmless(f"store {request['store_id']}, {request['product_id']}")
+    held = " [yellow](held for a person)[/]" if request["status"] == "held" else ""
+    why = f"position {request['position']} at a reorder point of {request['reorder_point']}"
+    demand = f"demand {request['demand_mean']} a day by {request['demand_method']}"
+    return f"{_moment(request)} {place}: order [bold]{request['quantity']}[/]{held} ({why}, {demand})"
 
 
 def price_line(update: Record) -> str:
@@ -202,6 +224,12 @@ def _follow(settings: Settings, topic: str, take: Callable[[Record], None], from
                     return
 
     asyncio.run(follow())
+
+
+async def first(settings: Settings, topic: str) -> Record:
+    """The first committed record of a topic that is not of a rule on trial; it is waited for."""
+    async with contextlib.aclosing(_records(settings, topic, from_start=True)) as records:
+        return await anext(record async for record in records if record.get("shadow") != "yes")
 
 
 async def _records(settings: Settings, topic: str, from_start: bool) -> AsyncGenerator[Record, None]:

@@ -13,6 +13,8 @@ from retail_platform.defs.supervisor import Supervised, carry, supervisor
 from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication
 from retail_platform.settings import Settings
 
+MIDNIGHT_JOB = "customer_midnight"
+
 
 def build(settings: Settings) -> dg.Definitions:
     """The topics that the reactions write, of each application its job and its supervisor; and the customers' midnights."""
@@ -87,7 +89,7 @@ def refreshes(settings: Settings) -> dg.Definitions:
         )
 
     job = dg.define_asset_job(
-        "customer_midnight",
+        MIDNIGHT_JOB,
         selection=dg.AssetSelection.assets(spec.key),
         description="Tells every customer's segment that a day has passed and the cut-offs are new.",
     )

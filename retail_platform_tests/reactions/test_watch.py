@@ -19,6 +19,14 @@ PRICE = {
     "floor": "6.67", "ceiling": "12.48", "reason": "stale_stock",
 }  # fmt: skip
 LEVEL = {"event_time": AT, "store_id": "S1", "product_id": "P1", "on_hand": -2, "change": -3, "reason": "sale"}
+REORDER = {
+    "event_time": AT, "store_id": "S1", "product_id": "P1", "status": "held", "quantity": 105, "position": 11,
+    "reorder_point": "11.6", "demand_mean": "0.7", "demand_method": "sba",
+}  # fmt: skip
+REORDER_LINE = (
+    "2026-03-02 12:00:00Z store S1, P1: order 105 (held for a person) "
+    "(position 11 at a reorder point of 11.6, demand 0.7 a day by sba)"
+)
 ALERT = {
     "event_time": AT, "severity": "high", "score": "0.9", "rule": "velocity", "shadow": "yes", "card_token": "[red]\x1b[2J",
     "store_id": "S1", "evidence": "{}",
@@ -54,6 +62,7 @@ def cell(value: str, orders: int, revision: int = 1, **changes: Any) -> dict[str
             watch.price_line(PRICE | {"status": "applied", "price": "9.69", "reason": "optimum"}),
             "2026-03-02 12:00:00Z applied     P1 9.99 → 9.69 USD (optimum, allowed 6.67 to 12.48)",
         ),
+        (watch.reorder_line(REORDER), REORDER_LINE),
         (watch.stock_line(LEVEL), "2026-03-02 12:00:00Z store S1, P1: -2 (-3, sale)"),
         (
             watch.metric_line(cell("S1", 2)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import uuid
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from quixstreams.models.topics.admin import TopicAdmin
 
 from retail_platform.contracts import (
     CUSTOMER_SEGMENTS,
@@ -26,6 +28,7 @@ from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
 from retail_platform.defs import reactions as dagster_reactions
 from retail_platform.kafka import ensure_topics
+from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.producer import customer_refreshes
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
 from retail_platform.reactions.events import Transaction, transaction
@@ -37,6 +40,7 @@ from retail_platform.reactions.prices import rule as pricing
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.published import read
 from retail_platform.reactions.segments.quintiles import Cutoffs
+from retail_platform.reactions.wiring.job import wired
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform_tests.ingest.running import deliver, empty_topics, message, sale
 from retail_platform_tests.reactions.running import running, said, start, until
@@ -237,6 +241,75 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
     assert {_reasons(CUSTOMER_SEGMENTS, row) for row in moved()} | {_reasons(PRICE_UPDATES, update)} == {()}
 
 
+@pytest.mark.soak
+def test_of_two_processes_that_share_the_work_one_is_killed_and_the_other_takes_over(
+    reactions_settings: Settings,
+) -> None:
+    mark = uuid.uuid4().hex[:8]
+    store, of = f"S-{mark}", 20
+    events = [
+        bought(
+            f"tok-{mark}-{number % of}",
+            (LONDON, NEW_YORK)[number // of % 2],
+            number // of,
+            days_ago=1,
+            store_id=store,
+            transaction_id=f"{mark}-{number}",
+        )
+        for number in range(600)
+    ]
+    counted = {
+        "event_id": str(uuid.uuid4()),
+        "event_time": events[0]["event_time"],
+        "store_id": store,
+        "product_id": "P1",
+        "movement": "count",
+        "quantity": 5000,
+    }
+    with FX_RATES.open() as lines:
+        alerts = in_a_batch(typed(events), read_rates(lines))
+    after_the_count = [event for event in events if event["event_time"] > events[0]["event_time"]]
+
+    def raised() -> list[dict[str, Any]]:
+        return [alert for alert in said(reactions_settings, FRAUD_ALERTS) if mark in alert["card_token"]]
+
+    def level() -> dict[str, Any]:
+        mine = [row for row in said(reactions_settings, STOCK_LEVELS) if row["stock_key"] == f"{store}:P1"]
+        assert len(mine) == len({row["event_id"] for row in mine})
+        return max(mine, key=lambda row: row["revision"], default={"revision": 0})
+
+    # Each has a folder of its own, as on two machines: what the one knew, the other has from Kafka alone.
+    elsewhere = reactions_settings.model_copy(update={"retail_home": reactions_settings.retail_home / "elsewhere"})
+    # A card's purchases are of one partition, or they would overtake each other and the batch be another.
+    records = [message(event, event["payment"]["card_token"]) for event in events]
+    parts = [records[begin : begin + 200] for begin in (0, 200, 400)]
+    doomed = start(elsewhere)
+    try:
+        with running(reactions_settings) as survivor:
+            deliver(reactions_settings, [message(counted, f"{store}:P1", INVENTORY.topic), *parts[0]])
+            until(survivor, "what was sent first", lambda: level()["revision"] == 200 + 1)
+
+            def both_work() -> bool:
+                beats = [read_heartbeat(settings, REACTIONS.name) for settings in (reactions_settings, elsewhere)]
+                return all(beat is not None and beat.queries[0].rows > 0 for beat in beats)
+
+            until(survivor, "both have had a part", both_work)
+            deliver(reactions_settings, parts[1])
+            until(survivor, "some of the second part", lambda: level()["revision"] > 200 + 1)
+            doomed.kill()
+            doomed.wait()
+            deliver(reactions_settings, parts[2])
+            until(survivor, "the stock", lambda: level()["revision"] == len(events) + 1)
+            until(survivor, "all alerts", lambda: len(raised()) >= len(alerts))
+            found, stock = raised(), level()
+    finally:
+        doomed.kill()
+        doomed.wait()
+    assert len(found) == len({alert["event_id"] for alert in found})
+    assert {alert["event_id"]: alert for alert in found} == alerts
+    assert stock["on_hand"] == 5000 - 2 * len(after_the_count)
+
+
 def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event_once(
     reactions_settings: Settings,
 ) -> None:
@@ -268,6 +341,25 @@ def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event
     assert (level["on_hand"], level["counted_quantity"], level["refused_events"]) == (50 - 10 * 2, 50, 0)
     for contract, row in ((LIVE_METRICS, metric), (STOCK_LEVELS, level)):
         assert _reasons(contract, row) == ()
+
+
+def test_a_topic_just_made_that_the_broker_does_not_name_yet_is_waited_for(
+    reactions_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+    inspect = TopicAdmin.inspect_topics
+
+    def slow_to_hear(admin: TopicAdmin, names: list[str], timeout: float = 30) -> dict[str, Any]:
+        asked.update(names)
+        # Not there before it is made, nor when it is asked after for the first time.
+        return {
+            name: None if name.startswith("changelog__") and asked[name] <= 2 else found
+            for name, found in inspect(admin, names, timeout).items()
+        }
+
+    monkeypatch.setattr(TopicAdmin, "inspect_topics", slow_to_hear)
+    wired(reactions_settings, METRICS)
+    assert sorted(count for name, count in asked.items() if name.startswith("changelog__")) == [3, 4]
 
 
 def _reasons(contract: TopicContract, row: dict[str, Any]) -> tuple[str, ...]:

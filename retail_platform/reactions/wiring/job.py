@@ -10,12 +10,14 @@ import datetime as dt
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from quixstreams import Application
 from quixstreams.exceptions.assignment import PartitionAssignmentError
+from quixstreams.models.topics.exceptions import TopicNotFoundError
 
 from retail_platform import kafka
 from retail_platform.errors import RetailError
@@ -30,6 +32,8 @@ from retail_platform.settings import FX_RATES, Settings, get_settings
 _HEARTBEAT_SECONDS = 1.0
 _REPORT_EVERY_BEATS = 10
 _LONGEST_ERROR = 500
+_TOPIC_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 
 
 @dataclass
@@ -53,9 +57,7 @@ class Job:
         self._beat("starting")
         try:
             kafka.ensure_topics(self.settings)
-            app = application(self.settings, self.which, self._count)
-            with FX_RATES.open(encoding="utf-8") as lines:
-                wire(app, self.which, self.settings, read_rates(lines))
+            app = wired(self.settings, self.which, self._count)
             with self._heart(app):
                 app.run()
         except Exception as error:
@@ -106,6 +108,30 @@ class Job:
         now = dt.datetime.now(dt.UTC)
         beat = Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error)
         write_heartbeat(self.settings, beat, self.which.name)
+
+
+def wired(
+    settings: Settings, which: ReactionApplication, on_message_processed: Callable[[str, int, int], None] | None = None
+) -> Application:
+    """The application with its branches connected and all its topics made; ``app.run()`` then runs it.
+
+    Raises:
+        SettingsError: a file that a setting names cannot be read.
+    """
+    with FX_RATES.open(encoding="utf-8") as lines:
+        rates = read_rates(lines)
+    deadline = time.monotonic() + _TOPIC_SECONDS
+    while True:
+        app = application(settings, which, on_message_processed)
+        try:
+            wire(app, which, settings, rates)
+        except TopicNotFoundError:
+            # Made a moment ago, and the broker that was asked has not heard of it; the library asks only once.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return app
 
 
 def _whole(error: BaseException | None) -> str:
