@@ -21,7 +21,7 @@ _JVM = "-XX:+UseG1GC -XX:ReservedCodeCacheSize=240m"
 
 
 def scratch(settings: Settings) -> Path:
-    """What Spark's driver, which a local Spark is all of, writes aside: shuffles, spills, the native libraries it unpacks. A killed JVM leaves it behind."""
+    """What the driver's JVM writes aside: shuffles, spills, the native libraries it unpacks. A killed one leaves it behind."""
     return settings.retail_home / "spark" / "scratch"
 
 
