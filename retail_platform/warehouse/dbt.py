@@ -6,7 +6,6 @@ import csv
 import datetime as dt
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -50,8 +49,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 def query_tag(run_id: str, dates: Sequence[dt.date]) -> dict[str, str]:
     """The environment that tags a build's statements in Snowflake's query history: JSON, as a load's are."""
-    tag = {"app": "retail-platform", "doing": "build", "run": run_id, "partition": sql.partition(dates)}
-    return {"RETAIL_QUERY_TAG": json.dumps(tag)}
+    return {"RETAIL_QUERY_TAG": sql.query_tag("build", dates, run=run_id)}
 
 
 def window(dates: Sequence[dt.date]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import re
 import time
 import uuid
@@ -61,9 +60,7 @@ class SnowflakeWarehouse:
         """See :class:`~retail_platform.warehouse.protocol.Warehouse`."""
         started = time.monotonic()
         table = manifest.table
-        with self._session(
-            "load", table=table.path, run=run_id, partition=sql.partition(manifest.dates or ())
-        ) as session:
+        with self._session("load", manifest.dates, table=table.path, run=run_id) as session:
             _create_tables(session)
             stage = self._stage(session, manifest)
             rows = session.number(f"select count(*) from {stage}")
@@ -102,7 +99,7 @@ class SnowflakeWarehouse:
     def _both(self, silver: Manifest) -> tuple[list[LoadedDate], list[LoadedDate]]:
         table, dates = silver.table, silver.dates or ()
         here = sql.address(table, "snowflake")
-        with self._session("reconcile", table=table.path, partition=sql.partition(dates)) as session:
+        with self._session("reconcile", dates, table=table.path) as session:
             stage = self._stage(session, silver)
             if not sql.by_partition(table):
                 # A batch that another date's later load brought is not of this version.
@@ -150,9 +147,9 @@ class SnowflakeWarehouse:
         return name
 
     @contextlib.contextmanager
-    def _session(self, doing: str, **tags: str) -> Iterator[_Session]:
+    def _session(self, doing: str, dates: Sequence[dt.date] | None = None, **tags: str) -> Iterator[_Session]:
         """A connection for a few statements, tagged with what it does. Uncommitted work is rolled back."""
-        connection = self._connect(json.dumps({"app": "retail-platform", "doing": doing, **tags}))
+        connection = self._connect(sql.query_tag(doing, dates, **tags))
         try:
             yield _Session(connection, [])
         finally:

@@ -6,6 +6,7 @@ Names are folded as each engine folds unquoted ones, so that dbt, which does not
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -99,10 +100,13 @@ def delete_missing(table: Table, stage: str, dates: Sequence[dt.date], dialect: 
     )
 
 
-def partition(dates: Sequence[dt.date]) -> str:
-    """``dates`` as a query tag names them: one date, or the first and the last."""
-    first, last = min(dates, default=None), max(dates, default=None)
-    return "" if first is None else str(first) if first == last else f"{first}..{last}"
+def query_tag(doing: str, dates: Sequence[dt.date] | None = None, **more: str) -> str:
+    """What Snowflake's query history says of a statement: JSON; ``dates`` are one, or the first and the last."""
+    tag = {"app": "retail-platform", "doing": doing} | more
+    if dates:
+        first, last = min(dates), max(dates)
+        tag["partition"] = str(first) if first == last else f"{first}..{last}"
+    return json.dumps(tag)
 
 
 def within(dates: Sequence[dt.date], dialect: Dialect, prefix: str = "") -> str:

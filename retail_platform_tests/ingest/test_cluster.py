@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from retail_platform.lakehouse.manifest import manifest
 from retail_platform.settings import PROJECT_ROOT, Settings, load_settings
 from retail_platform_tests.environment import driver_environment
 from retail_platform_tests.ingest.running import deliver, in_a_bucket, message, rows, sale
+from retail_platform_tests.waiting import until
 
 LINES = TRANSACTIONS.silver_table
 KEYS = {"aws_access_key_id": "key-of-a-test", "aws_secret_access_key": "secret-of-a-test"}
@@ -117,7 +118,7 @@ def test_a_stream_on_a_cluster_outlives_its_worker_and_has_each_event_once(
     deliver(settings, [message(twin), message(twin), message(b"junk"), *(message(sale()) for _ in range(800))])
     driver = _start(settings, "available_now")
     try:
-        _wait_until(driver, "some batches are in", lambda: _silver_rows_taken(settings) >= 100)
+        until(driver, "some batches are in", lambda: _silver_rows_taken(settings) >= 100, _SECONDS)
         cluster.kill_worker()
         cluster.start_worker()
         assert driver.wait(_SECONDS) == 0
@@ -178,11 +179,3 @@ def _start(settings: Settings, mode: str, stderr: int | None = None) -> subproce
     return subprocess.Popen(
         command, env=driver_environment(settings), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, stderr=stderr
     )
-
-
-def _wait_until(process: subprocess.Popen[bytes], what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not holds():
-        assert process.poll() is None, "the stream ended"
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.2)

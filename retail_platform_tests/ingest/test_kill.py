@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +20,7 @@ from retail_platform.lakehouse.lease import LakeInUse, holder, lake_lease
 from retail_platform.settings import PROJECT_ROOT, Settings
 from retail_platform_tests.environment import driver_environment
 from retail_platform_tests.ingest.running import deliver, message, rows, sale
+from retail_platform_tests.waiting import until
 
 LINES = TRANSACTIONS.silver_table
 _SECONDS = 150.0
@@ -72,14 +72,14 @@ def test_a_driver_killed_at_named_points_and_at_random_loses_nothing_doubles_not
     assert left_behind
 
     again = _start(lake_settings, "-m", "retail_platform.ingest.job", "--mode", "continuous")
-    _wait_until(again, "all is read", lambda: _balanced(lake_settings, 510))
+    until(again, "all is read", lambda: _balanced(lake_settings, 510), _SECONDS)
     found, *_ = quality.balance(lake_settings)
     assert (found.silver, found.quarantine, found.duplicates) == (505, 3, 2)
     assert quality.duplicate_keys(lake_settings, LINES, None) == []
     assert rows(lake_settings, BRONZE_EVENTS, 'select count(distinct ("partition", "offset")) from t') == [(510,)]
-    _wait_until(again, "it compacts what it has written", lambda: _compacted(lake_settings))
+    until(again, "it compacts what it has written", lambda: _compacted(lake_settings), _SECONDS)
     deliver(lake_settings, [message(sale()) for _ in range(20)])
-    _wait_until(again, "it goes on", lambda: _balanced(lake_settings, 530))
+    until(again, "it goes on", lambda: _balanced(lake_settings, 530), _SECONDS)
     assert quality.duplicate_keys(lake_settings, LINES, None) == []
     assert not left_behind & set(scratch(lake_settings).iterdir())
     _stops_between_batches_when_it_is_told_to(again, lake_settings)
@@ -113,12 +113,4 @@ def _wait_until_it_runs(settings: Settings, process: subprocess.Popen[bytes]) ->
         beat = read_heartbeat(settings)
         return beat is not None and beat.pid == process.pid and beat.state == "running"
 
-    _wait_until(process, "the stream runs", runs)
-
-
-def _wait_until(process: subprocess.Popen[bytes], what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not holds():
-        assert process.poll() is None, "the stream ended"
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.1)
+    until(process, "the stream runs", runs, _SECONDS)

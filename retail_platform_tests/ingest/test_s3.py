@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from retail_platform.warehouse import open_warehouse
 from retail_platform.warehouse.tie_out import recompute
 from retail_platform_tests.environment import driver_environment
 from retail_platform_tests.ingest.running import deliver, in_a_bucket, message, rows, sale
+from retail_platform_tests.waiting import until
 
 LINES = TRANSACTIONS.silver_table
 DAY = dt.date(2024, 1, 2)
@@ -67,7 +68,7 @@ def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_rebuilt_read_in_the_pas
     deliver(settings, [message(twin), message(b"junk")])
     running = _start(settings)
     drivers.append(running)
-    _wait_until(running, "a first batch is in", lambda: _rows_of_silver(settings) >= 2)
+    until(running, "a first batch is in", lambda: _rows_of_silver(settings) >= 2, _SECONDS)
     deliver(settings, [message(twin), *(message(on_the_day()) for _ in range(200))])
     time.sleep(random.Random(7).uniform(0.2, 2.0))  # a moment of the batch that nobody chose
     os.kill(running.pid, signal.SIGKILL)
@@ -75,7 +76,7 @@ def test_a_lake_in_a_bucket_survives_a_kill_is_compacted_rebuilt_read_in_the_pas
 
     again = _start(settings)  # at once: that the killed one was of this installation is known from its local lease
     drivers.append(again)
-    _wait_until(again, "all is read", lambda: _all_in(settings))
+    until(again, "all is read", lambda: _all_in(settings), _SECONDS)
     found, *_ = quality.balance(settings)
     assert (found.silver, found.quarantine, found.duplicates) == (201, 1, 1)
     assert quality.duplicate_keys(settings, LINES, None) == []
@@ -144,11 +145,3 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command, env=driver_environment(settings, ingest_trigger_seconds=1), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL
     )
-
-
-def _wait_until(process: subprocess.Popen[bytes], what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not holds():
-        assert process.poll() is None, "the stream ended"
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.5)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from retail_platform import kafka
 from retail_platform.contracts import TopicContract
 from retail_platform.reactions.applications import REACTIONS, ReactionApplication
 from retail_platform.settings import PROJECT_ROOT, Settings
+from retail_platform_tests import waiting
 from retail_platform_tests.environment import environment
 
 _SECONDS = 90.0
@@ -66,9 +66,5 @@ def _reach(settings: Settings, contract: TopicContract) -> dict[int, tuple[int, 
 
 
 def until(process: subprocess.Popen[bytes], what: str, holds: Callable[[], bool]) -> None:
-    """Wait until it holds; the application must be alive meanwhile."""
-    deadline = time.monotonic() + _SECONDS
-    while not holds():
-        assert process.poll() is None, "the application ended"
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.1)
+    """Wait until it holds, as long as an application may take."""
+    waiting.until(process, what, holds, _SECONDS)

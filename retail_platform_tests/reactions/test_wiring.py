@@ -30,6 +30,7 @@ from retail_platform.defs import reactions as dagster_reactions
 from retail_platform.kafka import ensure_topics
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.producer import customer_refreshes
+from retail_platform.producer.message import Message
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
 from retail_platform.reactions.events import Transaction, transaction
 from retail_platform.reactions.fraud import cards
@@ -154,6 +155,19 @@ def decided(update: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in update.items() if name not in ("event_id", "event_time", "sequence")}
 
 
+def count_of(store: str, event_time: str, quantity: int) -> Message:
+    """A count of the store's only product, as the shop sends it."""
+    counted = {
+        "event_id": str(uuid.uuid4()),
+        "event_time": event_time,
+        "store_id": store,
+        "product_id": "P1",
+        "movement": "count",
+        "quantity": quantity,
+    }
+    return message(counted, f"{store}:P1", INVENTORY.topic)
+
+
 def typed(events: list[dict[str, Any]]) -> list[Transaction]:
     """The events as the rules see them."""
     judged = [
@@ -258,14 +272,7 @@ def test_of_two_processes_that_share_the_work_one_is_killed_and_the_other_takes_
         )
         for number in range(600)
     ]
-    counted = {
-        "event_id": str(uuid.uuid4()),
-        "event_time": events[0]["event_time"],
-        "store_id": store,
-        "product_id": "P1",
-        "movement": "count",
-        "quantity": 5000,
-    }
+    counted = count_of(store, events[0]["event_time"], 5000)
     with FX_RATES.open() as lines:
         alerts = in_a_batch(typed(events), read_rates(lines))
     after_the_count = [event for event in events if event["event_time"] > events[0]["event_time"]]
@@ -286,7 +293,7 @@ def test_of_two_processes_that_share_the_work_one_is_killed_and_the_other_takes_
     doomed = start(elsewhere)
     try:
         with running(reactions_settings) as survivor:
-            deliver(reactions_settings, [message(counted, f"{store}:P1", INVENTORY.topic), *parts[0]])
+            deliver(reactions_settings, [counted, *parts[0]])
             until(survivor, "what was sent first", lambda: level()["revision"] == 200 + 1)
 
             def both_work() -> bool:
@@ -315,17 +322,10 @@ def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event
 ) -> None:
     store = f"S-{uuid.uuid4().hex[:8]}"
     sold = [bought("tok-any", LONDON, minute, store_id=store, currency="USD") for minute in range(1, 21)]
-    counted = {
-        "event_id": str(uuid.uuid4()),
-        "event_time": sold[9]["event_time"],
-        "store_id": store,
-        "product_id": "P1",
-        "movement": "count",
-        "quantity": 50,
-    }
+    counted = count_of(store, sold[9]["event_time"], 50)
     with running(reactions_settings) as process, running(reactions_settings, METRICS):
         deliver(reactions_settings, [message(event, event["transaction_id"]) for event in (*sold, *sold)])
-        deliver(reactions_settings, [message(counted, f"{store}:P1", INVENTORY.topic)])
+        deliver(reactions_settings, [counted])
 
         def newest(contract: TopicContract, **wanted: str) -> dict[str, Any]:
             mine = [row for row in said(reactions_settings, contract) if wanted.items() <= row.items()]

@@ -15,10 +15,12 @@ import gzip
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 
 import fakesnow.server as emulator
 import sqlglot
@@ -32,6 +34,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from retail_platform.embedded.ports import free_port_pair
+from retail_platform.settings import Settings, load_settings
 
 _explode = FakeSnowflakeCursor._transform_explode
 
@@ -66,6 +69,24 @@ class SnowflakeServer:
     port: int
     bodies: list[str] = field(default_factory=list)
     fail_on: str | None = None
+
+    def settings(self, folder: Path) -> Settings:
+        """A database of the test's own in the emulator, and state and results on disk."""
+        return load_settings(
+            env_file=None,
+            retail_home=folder / "home",
+            retail_outputs=folder / "outputs",
+            warehouse="snowflake",
+            snowflake_account="test",
+            snowflake_user=USER,
+            snowflake_password=PASSWORD,
+            snowflake_database=f"T{uuid.uuid4().hex[:12].upper()}",
+            snowflake_warehouse="LOADING",
+            snowflake_role="LOADER",
+            snowflake_host="127.0.0.1",
+            snowflake_port=self.port,
+            snowflake_protocol="http",
+        )
 
 
 @contextmanager

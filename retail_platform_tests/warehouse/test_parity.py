@@ -13,18 +13,21 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from dbt.config.profile import read_profile
+from dbt.config.renderer import ProfileRenderer
+from dbt_common.context import set_invocation_context
 
 from retail_platform.contracts import WAREHOUSE_TABLES
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.producer import online_retail
 from retail_platform.settings import Settings, load_settings
 from retail_platform.warehouse import open_warehouse
-from retail_platform.warehouse.dbt import MARTS, dbt_environment, query_tag
+from retail_platform.warehouse.dbt import DBT_PROJECT, MARTS, dbt_environment, query_tag
 from retail_platform.warehouse.kpi_file import daily_kpis, upsert_daily
 from retail_platform.warehouse.tie_out import tie_out
 from retail_platform_tests.dbt.project import DbtProject
 from retail_platform_tests.warehouse.silver import rows_of, write_lake
-from retail_platform_tests.warehouse.snowflake_server import PASSWORD, USER, SnowflakeServer, snowflake_server
+from retail_platform_tests.warehouse.snowflake_server import SnowflakeServer, snowflake_server
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +40,8 @@ def server() -> Iterator[SnowflakeServer]:
 def test_both_warehouses_come_to_the_same_marts_and_the_same_file(
     server: SnowflakeServer, tmp_path: Path, last: int
 ) -> None:
-    embedded = load_settings(env_file=None, retail_home=tmp_path / "home", retail_outputs=tmp_path / "duckdb")
-    snowflake = load_settings(
-        env_file=None,
-        retail_home=embedded.retail_home,
-        retail_outputs=tmp_path / "snowflake",
-        warehouse="snowflake",
-        snowflake_account="test",
-        snowflake_user=USER,
-        snowflake_password=PASSWORD,
-        snowflake_database=f"PARITY_{last}",
-        snowflake_warehouse="LOADING",
-        snowflake_role="LOADER",
-        snowflake_host="127.0.0.1",
-        snowflake_port=server.port,
-        snowflake_protocol="http",
-    )
+    snowflake = server.settings(tmp_path)
+    embedded = load_settings(env_file=None, retail_home=snowflake.retail_home, retail_outputs=tmp_path / "duckdb")
     dates = [dt.date(2010, 12, day) for day in range(1, last + 1)]
     lines, movements = rows_of(online_retail.messages(online_retail.read(online_retail.sample_file())))
     write_lake(embedded, [line for line in lines if line["business_date"] in dates], movements)
@@ -92,11 +81,23 @@ def _sorted(rows: list[dict[str, Any]]) -> list[list[Any]]:
     return sorted(listed, key=lambda row: [(value is None, value if value is not None else 0) for value in row])
 
 
-def test_dbt_is_given_a_password_or_a_key_and_never_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("login", "kept"),
+    [
+        ({"snowflake_private_key_path": Path("keys/loader.p8")}, ("private_key_path", "keys/loader.p8")),
+        ({"snowflake_password": "0123"}, ("password", "0123")),
+    ],
+)
+def test_dbt_is_given_a_password_or_a_key_and_none_for_the_other(login: dict[str, Any], kept: tuple[str, str]) -> None:
     common = {"warehouse": "snowflake", "snowflake_account": "a", "snowflake_user": "u"}
     common |= {"snowflake_warehouse": "w", "snowflake_role": "r"}
-    keyed = load_settings(env_file=None, **common, snowflake_private_key_path=tmp_path / "key.p8")
-    given = dbt_environment(keyed)
-    assert given["SNOWFLAKE_PRIVATE_KEY_PATH"] == str(tmp_path / "key.p8")
-    assert "SNOWFLAKE_PASSWORD" not in given
-    assert "SNOWFLAKE_HOST" not in given
+    given = dbt_environment(load_settings(env_file=None, **common, **login))
+    with patch.dict("os.environ", given):
+        set_invocation_context(given)
+        profile = ProfileRenderer({}).render_data(read_profile(str(DBT_PROJECT))["retail"]["outputs"]["snowflake"])
+    assert {name: profile[name] for name in ("password", "private_key_path", "host")} == {
+        "password": None,
+        "private_key_path": None,
+        "host": None,
+        kept[0]: kept[1],
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +26,7 @@ from retail_platform_tests.warehouse.silver import (
     write,
     write_lake,
 )
-from retail_platform_tests.warehouse.snowflake_server import PASSWORD, USER, SnowflakeServer, snowflake_server
+from retail_platform_tests.warehouse.snowflake_server import PASSWORD, SnowflakeServer, snowflake_server
 
 MORNING = dt.datetime(2010, 12, 1, 8, tzinfo=dt.UTC)
 FIRST, SECOND = (dt.date(2010, 12, day) for day in (1, 2))
@@ -41,22 +40,7 @@ def server() -> Iterator[SnowflakeServer]:
 
 @pytest.fixture
 def settings(server: SnowflakeServer, tmp_path: Path) -> Settings:
-    """A database of the test's own in the emulator, and a lake on disk."""
-    return load_settings(
-        env_file=None,
-        retail_home=tmp_path / "home",
-        retail_outputs=tmp_path / "outputs",
-        warehouse="snowflake",
-        snowflake_account="test",
-        snowflake_user=USER,
-        snowflake_password=PASSWORD,
-        snowflake_database=f"T{uuid.uuid4().hex[:12].upper()}",
-        snowflake_warehouse="LOADING",
-        snowflake_role="LOADER",
-        snowflake_host="127.0.0.1",
-        snowflake_port=server.port,
-        snowflake_protocol="http",
-    )
+    return server.settings(tmp_path)
 
 
 def load(settings: Settings, dates: Sequence[dt.date] | None = None) -> LoadResult:
