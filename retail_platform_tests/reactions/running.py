@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from retail_platform import kafka
 from retail_platform.contracts import TopicContract
@@ -39,6 +41,20 @@ def running(settings: Settings, application: ReactionApplication = REACTIONS) ->
     finally:
         process.kill()
         process.wait()
+
+
+def members(settings: Settings, application: ReactionApplication) -> int:
+    """How many processes of an application have partitions to read."""
+    group = f"{settings.reactions_group}-{application.name}"
+    admin = AdminClient(kafka.librdkafka_options(settings))
+    try:
+        described = admin.describe_consumer_groups([group])[group].result()
+    except KafkaException as error:
+        # A broker that has just started finds its coordinator first.
+        if error.args[0].retriable() or error.args[0].code() == KafkaError.NOT_COORDINATOR:
+            return 0
+        raise
+    return sum(bool(member.assignment.topic_partitions) for member in described.members)
 
 
 def said(settings: Settings, contract: TopicContract) -> list[dict[str, Any]]:

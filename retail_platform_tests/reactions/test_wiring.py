@@ -44,7 +44,7 @@ from retail_platform.reactions.segments.quintiles import Cutoffs
 from retail_platform.reactions.wiring.job import wired
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform_tests.ingest.running import deliver, empty_topics, message, sale
-from retail_platform_tests.reactions.running import running, said, start, until
+from retail_platform_tests.reactions.running import members, running, said, start, until
 
 TERMS = pricing.Terms(unit_cost=Decimal(6), list_price=Decimal("12.99"))
 LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)
@@ -293,6 +293,8 @@ def test_of_two_processes_that_share_the_work_one_is_killed_and_the_other_takes_
     doomed = start(elsewhere)
     try:
         with running(reactions_settings) as survivor:
+            # Sooner, the one that is up first would read it all.
+            until(survivor, "both have partitions", lambda: members(reactions_settings, REACTIONS) == 2)
             deliver(reactions_settings, [counted, *parts[0]])
             until(survivor, "what was sent first", lambda: level()["revision"] == 200 + 1)
 
