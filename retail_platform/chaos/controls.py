@@ -258,7 +258,7 @@ def _dying_after(table: str) -> Prepare:
             write(rows, batch)
             raise RuntimeError(f"died after {table}")
 
-        doomed.append = append  # type: ignore[method-assign]
+        doomed.append = append  # type: ignore[assignment,method-assign]
 
     return prepare
 

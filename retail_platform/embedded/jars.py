@@ -40,7 +40,7 @@ from retail_platform.embedded.java import find_java, is_bundled
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings, user_cache_dir
 
-Group = Literal["kafka", "spark", "s3"]
+Group = Literal["kafka", "spark", "local", "s3"]
 Progress = Callable[[int, int], None]
 """Called with the bytes that have arrived and the bytes that are to arrive, a few times a second."""
 
@@ -50,6 +50,8 @@ LOCK_FILE = Path(__file__).with_name("jars.lock.json")
 _ROOTS: dict[Group, tuple[str, ...]] = {
     "kafka": ("org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"),
     "spark": ("io.delta:delta-spark_4.2_2.13:4.4.0", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"),
+    # Hadoop's own local file system forks a process for each file that it makes, to set its permissions.
+    "local": ("com.globalmentor:hadoop-bare-naked-local-fs:0.1.0",),
     # Hadoop's own choice is the whole SDK in one jar of 686 MB. These parts of it are what S3A calls, and take 14 MB.
     "s3": (
         "org.apache.hadoop:hadoop-aws:3.5.0",
@@ -75,6 +77,7 @@ _EXCLUDED: dict[Group, tuple[str, ...]] = {
         "org.slf4j:*",
         "org.xerial.snappy:*",
     ),
+    "local": (),
     "s3": ("org.slf4j:*", "software.amazon.awssdk:bundle"),
 }
 _PARALLEL = 4

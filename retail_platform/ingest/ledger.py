@@ -6,11 +6,7 @@ import datetime as dt
 import json
 from dataclasses import dataclass
 
-from pyspark.sql import functions as F  # noqa: N812
-
-from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.ingest.query import QueryHandle
-from retail_platform.ingest.transforms import batch_constant
 from retail_platform.lakehouse.checkpoints import Offsets
 from retail_platform.lakehouse.delta import Batch, LakeTable
 
@@ -54,24 +50,21 @@ class Ledger:
         self, batch: Batch, taken: Taken, counts: Counts, started_at: dt.datetime, committed_at: dt.datetime
     ) -> None:
         """Enter what a batch took, and what became of it; nothing happens when it is already in."""
-        dates = [F.lit(date) for date in counts.business_dates]
-        values = {
-            "query_id": F.lit(batch.query_id),
-            "batch_id": F.lit(batch.batch_id),
-            "query_name": F.lit(taken.query_name),
-            "topic": F.lit(taken.topic),
-            "start_offsets": F.lit(json.dumps(taken.start, sort_keys=True)),
-            "end_offsets": F.lit(json.dumps(taken.end, sort_keys=True)),
-            "rows_in": F.lit(counts.rows_in),
-            "events": F.lit(counts.events),
-            "refused": F.lit(counts.refused),
-            "duplicates": F.lit(counts.duplicates),
-            "business_dates": F.array(*dates),
-            "started_at": F.lit(started_at),
-            "committed_at": F.lit(committed_at),
-        }
-        entry = F.struct(
-            *(values[column.name].cast(column.type.spark).alias(column.name) for column in INGEST_BATCHES.columns)
+        self.table.append(
+            {
+                "query_id": batch.query_id,
+                "batch_id": batch.batch_id,
+                "query_name": taken.query_name,
+                "topic": taken.topic,
+                "start_offsets": json.dumps(taken.start, sort_keys=True),
+                "end_offsets": json.dumps(taken.end, sort_keys=True),
+                "rows_in": counts.rows_in,
+                "events": counts.events,
+                "refused": counts.refused,
+                "duplicates": counts.duplicates,
+                "business_dates": list(counts.business_dates),
+                "started_at": started_at,
+                "committed_at": committed_at,
+            },
+            batch,
         )
-        rows = self.table.spark.range(1, numPartitions=1).select(batch_constant(entry).alias("entry")).select("entry.*")
-        self.table.append(rows, batch)

@@ -11,11 +11,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from retail_platform.lakehouse.checkpoints import Offsets
 from retail_platform.lakehouse.delta import Batch
+from retail_platform.lakehouse.location import Place
 
 
 class StopRequested(Exception):  # noqa: N818  (a signal, not a fault)
@@ -29,9 +29,8 @@ class QueryHandle:
     ``first`` is where the query begins: empty when that is with what there is.
     """
 
-    spark: SparkSession
     name: str
-    checkpoint: str
+    checkpoint: Place
     stopping: threading.Event
     first: Offsets = field(default_factory=dict)
     _started: threading.Event = field(default_factory=threading.Event)
@@ -77,16 +76,5 @@ class QueryHandle:
         return start, end, planned
 
     def _logged(self, batch_id: int) -> tuple[Offsets, int]:
-        _, metadata, source = read_text(self.spark, f"{self.checkpoint}/offsets/{batch_id}").strip().split("\n", 2)
+        _, metadata, source = (self.checkpoint / "offsets" / str(batch_id)).text().strip().split("\n", 2)
         return json.loads(source), int(json.loads(metadata)["batchTimestampMs"])
-
-
-def read_text(spark: SparkSession, path: str) -> str:
-    """A small file, through Hadoop's file systems (a checkpoint may be on S3)."""
-    jvm: Any = spark._jvm  # noqa: SLF001
-    where = jvm.org.apache.hadoop.fs.Path(path)
-    stream = where.getFileSystem(spark._jsc.hadoopConfiguration()).open(where)  # noqa: SLF001
-    try:
-        return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
-    finally:
-        stream.close()

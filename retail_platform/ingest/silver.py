@@ -36,6 +36,8 @@ from retail_platform.lakehouse.delta import Batch, LakeTable
 
 _TAKEN = "taken"
 _VALID = "reasons is null"
+# Up to so many events are one file and one task: more of them cost more than they bring, now and for every reader.
+_ONE_FILE = 20_000
 
 
 def first_deliveries(
@@ -110,6 +112,8 @@ class SilverBatches:
                 events = self._without_known(events, doubtful, batch, sorted(look_in))
                 added = _verdict(events)
                 count, dates = added["accepted"], added["dates"]
+            if count <= _ONE_FILE:
+                events = events.coalesce(1)
             self._append(events if count else None, judged_apart if refused else None, batch)
             taken = int(self.handle.observed(_TAKEN)["rows_in"])
         duplicates = taken - count - refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from retail_platform.embedded.jars import spark_jars
+from retail_platform.embedded.jars import class_path, spark_jars
 from retail_platform.lakehouse.location import spark_options
 from retail_platform.settings import Settings
 
@@ -86,5 +86,8 @@ def spark_config(settings: Settings) -> dict[str, str]:
                 "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
             ),
             "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
+            # On the class path from the first, not by spark.jars: Spark opens files before it has those.
+            "spark.driver.extraClassPath": class_path("local"),
+            "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         }
     return config | spark_options(settings)

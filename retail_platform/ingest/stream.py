@@ -158,6 +158,8 @@ class Stream:
             .option("kafka.isolation.level", "read_committed")
             .option("kafka.fetch.max.wait.ms", "50")
             .load()
+            # A task for each partition of Kafka costs more than it brings where there are fewer cores than partitions.
+            .coalesce(self.spark.sparkContext.defaultParallelism)
         )
 
     def _starting_offsets(self, handle: QueryHandle, topics: Sequence[str]) -> str:
@@ -176,7 +178,7 @@ class Stream:
         where = checkpoint(self.settings, name)
         recovery = recovery_of(where)
         first = recovery.starting_offsets if recovery else {}
-        handle = QueryHandle(self.spark, name, str(where), self.stopping, first)
+        handle = QueryHandle(name, where, self.stopping, first)
         self.handles.append(handle)
         return handle
 
@@ -185,7 +187,7 @@ class Stream:
         self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", handle.name if self.available_now else pool)
         writer = (
             rows.writeStream.queryName(handle.name)
-            .option("checkpointLocation", handle.checkpoint)
+            .option("checkpointLocation", str(handle.checkpoint))
             .foreachBatch(batches)
         )
         trigger: dict[str, Any] = (
