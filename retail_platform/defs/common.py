@@ -2,10 +2,13 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from retail_platform.contracts.model import Table
 from retail_platform.errors import RetailError
@@ -13,6 +16,10 @@ from retail_platform.settings import Settings
 
 #: The result of a step that hands no value on: what it wrote is in the lake, the warehouse or a file.
 Materialized = dg.MaterializeResult[None]
+
+#: What a check yields that has a verdict for each of its dates: ``Iterator[AssetCheckEvaluation | Output]``, of which the
+#: decorator's own types know nothing.
+Verdicts = Any
 
 #: What ``dg.define_asset_job`` returns, which Dagster does not export by name.
 JobSelection = Any
@@ -71,6 +78,50 @@ def per_date(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> dg.TableMet
     records = [dg.TableRecord({name: _shown(value) for name, value in zip(names, row, strict=True)}) for row in rows]
     columns = [dg.TableColumn(name, "string") for name in names]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def verdicts(
+    context: dg.AssetCheckExecutionContext, dates: Sequence[dt.date], faults: Mapping[dt.date, Sequence[str]]
+) -> Iterator[dg.AssetCheckEvaluation | dg.Output[None]]:
+    """A check's verdict on each date: it failed on those that have ``faults``, one sentence each.
+
+    A result that Dagster makes itself is one for the whole range that a run is for, and the UI shows it on none of its days.
+    """
+    spec = next(iter(context.check_specs))
+    targets = _materializations(context.instance, spec.asset_key, [date.isoformat() for date in dates])
+    for date in dates:
+        wrong = list(faults.get(date, ()))
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        yield dg.AssetCheckEvaluation(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=not wrong,
+            description=f"{wrong[0]}{more}" if wrong else None,
+            metadata={"faults": wrong} if wrong else {},
+            blocking=spec.blocking,
+            partition=date.isoformat(),
+            target_materialization_data=targets.get(date.isoformat()),
+        )
+    yield dg.Output(None)
+
+
+def _materializations(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    """The newest materialization of each partition that has one: what a check of it was about."""
+    newest = instance.get_latest_storage_id_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
+    )
+    if not newest:
+        return {}
+    wanted = dg.AssetRecordsFilter(key, storage_ids=list(newest.values()))
+    return {
+        record.partition_key: AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in instance.fetch_materializations(wanted, limit=len(newest)).records
+        if record.partition_key is not None
+    }
 
 
 @contextlib.contextmanager

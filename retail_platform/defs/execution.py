@@ -4,7 +4,7 @@ import datetime as dt
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,8 @@ def run_job(
         result.success,
         seconds,
         dict(sorted(steps.items(), key=lambda step: -step[1])),
-        tuple(
-            _check(event)
+        _outcomes(
+            event.asset_check_evaluation_data
             for event in result.all_events
             if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
         ),
@@ -99,8 +99,13 @@ def run_job(
     )
 
 
-def _check(event: dg.DagsterEvent) -> CheckOutcome:
-    found = event.asset_check_evaluation_data
-    return CheckOutcome(
-        found.asset_key.to_user_string(), found.check_name, found.passed, found.severity.value, found.description
-    )
+def _outcomes(evaluations: Iterable[dg.AssetCheckEvaluation]) -> tuple[CheckOutcome, ...]:
+    """One outcome a check, in the order in which they came: of a check with a verdict a date, the worst one."""
+    found: dict[dg.AssetCheckKey, CheckOutcome] = {}
+    for each in evaluations:
+        known = found.get(each.asset_check_key)
+        if known is None or known.passed:
+            found[each.asset_check_key] = CheckOutcome(
+                each.asset_key.to_user_string(), each.check_name, each.passed, each.severity.value, each.description
+            )
+    return tuple(found.values())

@@ -7,10 +7,12 @@ import dagster as dg
 from retail_platform.defs.common import (
     WAREHOUSE_POOL,
     Materialized,
+    Verdicts,
     daily_partitions,
     dates_of,
     one_line_failures,
     per_date,
+    verdicts,
 )
 from retail_platform.settings import Settings
 from retail_platform.warehouse.dbt import MARTS
@@ -116,17 +118,14 @@ def _tie_out(settings: Settings) -> dg.AssetChecksDefinition:
         pool=WAREHOUSE_POOL,
         description="The mart's figures equal, to the cent, those computed a second time straight from silver.",
     )
-    def ties_out_with_silver(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    def ties_out_with_silver(context: dg.AssetCheckExecutionContext) -> Verdicts:
         from retail_platform.warehouse.factory import open_warehouse
+        from retail_platform.warehouse.protocol import by_date
         from retail_platform.warehouse.tie_out import tie_out
 
         dates = dates_of(context)
         with one_line_failures():
             found = tie_out(open_warehouse(settings), settings, dates)
-        return dg.AssetCheckResult(
-            passed=not found,
-            description=found[0] if found else None,
-            metadata={"dates": len(dates), "differences": found},
-        )
+        yield from verdicts(context, dates, by_date(found))
 
     return ties_out_with_silver

@@ -20,11 +20,13 @@ from retail_platform.contracts import (
 from retail_platform.contracts.model import Table, TopicContract
 from retail_platform.defs.common import (
     Materialized,
+    Verdicts,
     daily_partitions,
     dates_of,
     one_line_failures,
     per_date,
     table_spec,
+    verdicts,
 )
 from retail_platform.lakehouse import losses, quality, reading, requests
 from retail_platform.lakehouse.lease import lake_lease
@@ -187,15 +189,14 @@ def _uniqueness_check(settings: Settings, table: Table) -> dg.AssetChecksDefinit
         partitions_def=daily_partitions(settings),
         description=f"No two rows share {', '.join(table.key)}: nothing is counted twice.",
     )
-    def unique_key(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    def unique_key(context: dg.AssetCheckExecutionContext) -> Verdicts:
         dates = dates_of(context)
         with one_line_failures():
             found = quality.duplicate_keys(settings, table, dates)
-        rows = [(entry.business_date, entry.keys, entry.example) for entry in found]
-        return dg.AssetCheckResult(
-            passed=not found,
-            description=f"{sum(entry.keys for entry in found)} keys occur twice" if found else None,
-            metadata={"dates": len(dates), "duplicates": per_date(rows, ("business_date", "keys", "example"))},
+        yield from verdicts(
+            context,
+            dates,
+            {entry.business_date: [f"{entry.keys} keys occur twice, one is {entry.example}"] for entry in found},
         )
 
     return unique_key

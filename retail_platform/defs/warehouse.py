@@ -10,11 +10,13 @@ from retail_platform.contracts.model import Table
 from retail_platform.defs.common import (
     WAREHOUSE_POOL,
     Materialized,
+    Verdicts,
     daily_partitions,
     dates_of,
     one_line_failures,
     per_date,
     table_spec,
+    verdicts,
 )
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import fingerprints
@@ -88,20 +90,13 @@ def _reconciliation(settings: Settings, table: Table) -> dg.AssetChecksDefinitio
         pool=WAREHOUSE_POOL,
         description="Rows and sums of each date equal those of the silver version that was loaded.",
     )
-    def reconciles_with_silver(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    def reconciles_with_silver(context: dg.AssetCheckExecutionContext) -> Verdicts:
         from retail_platform.warehouse.factory import open_warehouse
+        from retail_platform.warehouse.protocol import by_date
 
         dates = dates_of(context)
         with one_line_failures():
             found = open_warehouse(settings).reconcile(table, dates)
-        rows = [(entry.business_date, entry.what, entry.expected, entry.found) for entry in found]
-        return dg.AssetCheckResult(
-            passed=not found,
-            description=str(found[0]) if found else None,
-            metadata={
-                "dates": len(dates),
-                "differences": per_date(rows, ("business_date", "what", "silver", "warehouse")),
-            },
-        )
+        yield from verdicts(context, dates, by_date(found))
 
     return reconciles_with_silver

@@ -47,7 +47,7 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which the warehouse differs from the silver version that it says it loaded."""
+    """One thing in which a table of the warehouse differs from the silver version that it was made from."""
 
     table: str
     business_date: dt.date
@@ -57,6 +57,14 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.table} {self.business_date}: {self.what} is {self.found}, silver has {self.expected}"
+
+
+def by_date(differences: Sequence[Difference]) -> dict[dt.date, list[str]]:
+    """``differences`` as sentences, by the date that they are on."""
+    found: dict[dt.date, list[str]] = {}
+    for each in differences:
+        found.setdefault(each.business_date, []).append(str(each))
+    return found
 
 
 class Warehouse(Protocol):

@@ -23,9 +23,10 @@ from retail_platform.lakehouse.location import let_read
 from retail_platform.lakehouse.manifest import Manifest, manifest
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform.warehouse.kpi_file import DailyKpi, daily_kpis
-from retail_platform.warehouse.protocol import Warehouse
+from retail_platform.warehouse.protocol import Difference, Warehouse
 
 _LINES = TRANSACTIONS.silver_table
+_MART = "marts/agg_daily_kpis"
 _CENT = Decimal("0.01")
 _EXACT = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_UP)
 
@@ -65,7 +66,7 @@ class _Day:
     revenue: Decimal = field(default_factory=Decimal)
 
 
-def tie_out(warehouse: Warehouse, settings: Settings, dates: Sequence[dt.date]) -> list[str]:
+def tie_out(warehouse: Warehouse, settings: Settings, dates: Sequence[dt.date]) -> list[Difference]:
     """Where the KPIs of ``dates`` in the marts differ from silver at the versions that were loaded; empty when nowhere.
 
     Raises:
@@ -112,12 +113,17 @@ def recompute(lines: Manifest, batches: Manifest, rates_file: Path) -> list[Dail
     ]
 
 
-def differences(published: Sequence[DailyKpi], recomputed: Sequence[DailyKpi]) -> list[str]:
-    """What differs between two lists of KPIs, one sentence a figure, by date; empty when they are equal."""
+def differences(published: Sequence[DailyKpi], recomputed: Sequence[DailyKpi]) -> list[Difference]:
+    """What differs between two lists of KPIs, one entry a figure, by date; empty when they are equal."""
     left, right = ({row.date: row for row in rows} for rows in (published, recomputed))
     return [
-        f"{date}: {name} is {getattr(left.get(date), name, 'missing')}, "
-        f"silver gives {getattr(right.get(date), name, 'nothing')}"
+        Difference(
+            _MART,
+            date,
+            name,
+            expected=str(getattr(right.get(date), name, "nothing")),
+            found=str(getattr(left.get(date), name, "missing")),
+        )
         for date in sorted({*left, *right})
         for name in (entry.name for entry in fields(DailyKpi))
         if getattr(left.get(date), name, None) != getattr(right.get(date), name, None)

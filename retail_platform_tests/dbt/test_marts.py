@@ -120,8 +120,8 @@ def test_a_mart_that_was_tampered_with_does_not_tie_out(built: Settings) -> None
     with duckdb.connect(built.warehouse_path) as connection:
         connection.execute("update marts.agg_daily_kpis set revenue_usd = 0 where business_date = '2010-12-07'")
     try:
-        assert tie_out(open_warehouse(built), built, expected_dates()) == [
-            "2010-12-07: revenue_usd is 0.00, silver gives 70273.01"
+        assert [str(found) for found in tie_out(open_warehouse(built), built, expected_dates())] == [
+            "marts/agg_daily_kpis 2010-12-07: revenue_usd is 0.00, silver has 70273.01"
         ]
     finally:
         with duckdb.connect(built.warehouse_path) as connection:

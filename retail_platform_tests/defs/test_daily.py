@@ -60,6 +60,22 @@ def test_the_run_names_every_kind_of_check(month: tuple[Settings, RunOutcome]) -
     assert {"unique_key", "reconciles_with_silver", "ties_out_with_silver", "every_currency_has_a_rate"} <= names
 
 
+def test_each_day_of_a_range_has_its_own_verdicts(month: tuple[Settings, RunOutcome]) -> None:
+    prepare_dagster_home(month[0])
+    keys = [
+        dg.AssetCheckKey(dg.AssetKey(["silver", "transaction_lines"]), "unique_key"),
+        dg.AssetCheckKey(dg.AssetKey(["raw", "transaction_lines"]), "reconciles_with_silver"),
+        dg.AssetCheckKey(dg.AssetKey(["marts", "agg_daily_kpis"]), "ties_out_with_silver"),
+    ]
+    with dg.DagsterInstance.get() as instance:
+        found = instance.event_log_storage.get_asset_check_partition_info(keys)
+    days = {(MONTH[0] + dt.timedelta(n)).isoformat() for n in range((MONTH[1] - MONTH[0]).days + 1)}
+    for key in keys:
+        verdicts = {info.partition_key: info.latest_execution_status.value for info in found if info.check_key == key}
+        assert verdicts == dict.fromkeys(days, "SUCCEEDED")
+    assert all(info.is_current for info in found)
+
+
 def test_a_day_alone_equals_its_part_of_a_range_and_a_rerun_changes_nothing(
     month: tuple[Settings, RunOutcome], sample_lake: Settings, tmp_path: Path
 ) -> None:
@@ -92,7 +108,7 @@ def test_a_days_broken_figures_fail_the_tie_out_by_name(month: tuple[Settings, R
     key = dg.AssetCheckKey(dg.AssetKey(["marts", "agg_daily_kpis"]), "ties_out_with_silver")
     found = _evaluate(settings, key, "2010-12-03")
     assert not found.passed
-    assert found.description == "2010-12-03: orders is 74, silver gives 73"
+    assert found.description == "marts/agg_daily_kpis 2010-12-03: orders is 74, silver has 73"
     assert _evaluate(settings, key, "2010-12-02").passed
 
 

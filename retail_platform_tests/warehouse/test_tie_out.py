@@ -92,7 +92,7 @@ def test_a_table_without_rows_has_no_days(settings: Settings, rates: Path) -> No
 def test_differences_are_named_by_date_and_figure() -> None:
     row = DailyKpi(FIRST, 2, Decimal("10.00"), Decimal("5.00"), 42)
     assert differences([row], [row]) == []
-    assert differences([replace(row, revenue_usd=Decimal("10.01"))], [row]) == [
-        "2010-12-01: revenue_usd is 10.01, silver gives 10.00"
+    assert [str(found) for found in differences([replace(row, revenue_usd=Decimal("10.01"))], [row])] == [
+        "marts/agg_daily_kpis 2010-12-01: revenue_usd is 10.01, silver has 10.00"
     ]
-    assert "2010-12-01: orders is missing, silver gives 2" in differences([], [row])
+    assert "marts/agg_daily_kpis 2010-12-01: orders is missing, silver has 2" in map(str, differences([], [row]))
