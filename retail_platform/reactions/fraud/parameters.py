@@ -9,7 +9,7 @@ Where "prior" is given as a source there is no published figure: it is a cautiou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 DAY_SECONDS = 86_400
@@ -154,10 +154,11 @@ class Parameters:
     # Honest customers see new stores and tills, and spend there: in shadow until their measures release them.
     first_seen_store: FirstSeen = FirstSeen(Decimal("0.4"), shadow=True)
     first_seen_device: FirstSeen = FirstSeen(Decimal("0.3"), shadow=True)
-    store_risk: StoreRisk = field(default_factory=StoreRisk)
+    # It hits every purchase of a risky store, the honest ones too: in shadow likewise.
+    store_risk: StoreRisk = StoreRisk(shadow=True)
     remembered: int = 128
     medium: Decimal = Decimal("0.5")
     high: Decimal = Decimal("0.8")
 
 
-DEFAULT = Parameters("2026-11-24")
+DEFAULT = Parameters("2026-11-29")
