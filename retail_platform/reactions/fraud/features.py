@@ -143,8 +143,7 @@ def terminal_step(counts: Counts, new: Sale, parameters: Parameters = DEFAULT) -
     if new.event_id in counts.recent:
         return counts, ()
     bucket, per_day = new.seconds // parameters.terminal_seconds, DAY_SECONDS // parameters.terminal_seconds
-    kept = (parameters.delay_days + WINDOWS[-1]) * per_day
-    after = counted(counts, new.event_id, bucket, kept, parameters.remembered)
+    after = counted(counts, new.event_id, bucket, _terminal_kept(parameters), parameters.remembered)
     until = bucket - parameters.delay_days * per_day
     found = tuple(value for days in WINDOWS for value in _number_and_risk(after, until - days * per_day, until))
     return after, found
@@ -159,6 +158,7 @@ def terminal_learn(counts: Counts, label: Label, parameters: Parameters = DEFAUL
         label.transaction_event_id,
         seconds // parameters.terminal_seconds,
         fraud=label.verdict == "confirmed",
+        kept=_terminal_kept(parameters),
         remembered=parameters.remembered,
     )
 
@@ -168,6 +168,10 @@ def vector(new: Sale, customer: tuple[float, ...], terminal: tuple[float, ...]) 
     moment = dt.datetime.fromtimestamp(new.seconds, dt.UTC)
     weekend, night = moment.weekday() >= _SATURDAY, moment.hour <= _LAST_NIGHT_HOUR
     return (new.cents / 100, float(weekend), float(night), *customer, *terminal)
+
+
+def _terminal_kept(parameters: Parameters) -> int:
+    return (parameters.delay_days + WINDOWS[-1]) * (DAY_SECONDS // parameters.terminal_seconds)
 
 
 def _number_and_mean(
