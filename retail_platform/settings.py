@@ -184,6 +184,11 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Snowflake schema of the stage that files pass through.",
     )
+    snowflake_stage: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}$",
+        description="Snowflake stage on S3_BUCKET's lake: [[DATABASE.]SCHEMA.]STAGE. Needed where the lake is in a bucket.",
+    )
     snowflake_warehouse: str | None = Field(None, description="Snowflake virtual warehouse.")
     snowflake_role: str | None = Field(None, description="Snowflake role.")
 
@@ -273,9 +278,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 "SNOWFLAKE_PROTOCOL=http would send the login in clear; it is for SNOWFLAKE_HOST=127.0.0.1"
             )
-        if self.s3_bucket is not None:
+        if self.s3_bucket is not None and self.snowflake_stage is None:
             raise ValueError(
-                "WAREHOUSE=snowflake loads from a lake on this machine only in this version; unset S3_BUCKET"
+                "SNOWFLAKE_STAGE is missing; Snowflake loads a lake in a bucket (S3_BUCKET) through a stage on it, made "
+                "once as docs/operate/snowflake.md says"
             )
 
     # --- Where things are -----------------------------------------------------------------------------------------

@@ -1,17 +1,15 @@
 """The warehouse of production: a Snowflake database, reached through Dagster's Snowflake resource.
 
-A load puts the exact Parquet files of one silver version into a temporary stage, copies them into a temporary table, and
-merges that in one transaction. The libraries take seconds to import: they are, when a connection is opened.
+A load copies the exact Parquet files of one silver version into a temporary table, and merges that in one transaction.
+The libraries take seconds to import: they are, when a connection is opened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import re
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import pyarrow.parquet as pq
 
 from retail_platform.contracts import WAREHOUSE_TABLES, Table
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.location import data_file
 from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
 from retail_platform.settings import Settings
 from retail_platform.warehouse import sql
@@ -33,6 +32,7 @@ from retail_platform.warehouse.loading import (
     refuse_repeated_keys,
 )
 from retail_platform.warehouse.protocol import MARTS, Difference, LoadedDate, LoadResult
+from retail_platform.warehouse.snowflake_files import copy_from_bucket, lake_url, put_and_copy
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 _LOGIN_SECONDS = 30
 _NETWORK_SECONDS = 120
 _STATEMENT_SECONDS = 1800
-_DATE_FOLDER = re.compile(rf"{BUSINESS_DATE}=(\d{{4}}-\d{{2}}-\d{{2}})/")
 _MISSING_OBJECT = 2003
+_LOOK = "look at its query history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class SnowflakeWarehouse:
             table.path,
             manifest.version,
             rows,
+            manifest.bytes,
             inserted,
             updated,
             deleted,
@@ -131,13 +132,8 @@ class SnowflakeWarehouse:
         session.run(f"use schema {schema}")
         session.run(f"create temporary table {name} like {sql.address(table, 'snowflake')}")
         if manifest.files:
-            files = f"FILES_{uuid.uuid4().hex}".upper()
-            session.run(f"create temporary stage {files}")
-            for date, paths in _by_date(table, manifest.files).items():
-                folder = f"@{files}/{date or 'all'}"
-                for path in paths:
-                    session.run(f"put '{_literal(Path(path).as_uri())}' {folder} auto_compress = false")
-                session.run(_copy(table, name, folder, date))
+            for statement in self._copies(manifest, name):
+                session.run(statement, mend=self._mend_of_copies())
         if not sql.by_partition(table) and manifest.dates is not None:
             key = ", ".join(sql.identifier(column, "snowflake") for column in table.key)
             dated, within = sql.dated(table, name, "snowflake"), sql.within(manifest.dates, "snowflake")
@@ -145,6 +141,21 @@ class SnowflakeWarehouse:
             session.run(f"delete from {name} where ({key}) not in ({touched})")
         refuse_repeated_keys(manifest, session.number(sql.repeated_keys(table, name, "snowflake")))
         return name
+
+    def _copies(self, manifest: Manifest, into: str) -> Iterator[str]:
+        stage = self.settings.snowflake_stage
+        if self.settings.s3_bucket is None or stage is None:
+            return put_and_copy(manifest, into, f"FILES_{uuid.uuid4().hex}".upper())
+        return copy_from_bucket(manifest, into, stage, data_file(self.settings, manifest.table, ""))
+
+    def _mend_of_copies(self) -> str:
+        settings = self.settings
+        if settings.s3_bucket is None:
+            return _LOOK
+        return (
+            f"SNOWFLAKE_STAGE {settings.snowflake_stage} must exist, be on {lake_url(settings)} and be usable by "
+            "SNOWFLAKE_ROLE (docs/operate/snowflake.md)"
+        )
 
     @contextlib.contextmanager
     def _session(self, doing: str, dates: Sequence[dt.date] | None = None, **tags: str) -> Iterator[_Session]:
@@ -204,8 +215,8 @@ class _Session:
     connection: SnowflakeConnection
     query_ids: list[str]
 
-    def run(self, statement: str, parameters: Any = None) -> SnowflakeCursor:
-        with _in_one_line():
+    def run(self, statement: str, parameters: Any = None, mend: str | None = None) -> SnowflakeCursor:
+        with _in_one_line(mend):
             cursor = self.connection.cursor()
             cursor.execute(statement, parameters)
         if cursor.sfqid:
@@ -239,49 +250,25 @@ class _Session:
 
 
 @contextlib.contextmanager
-def _in_one_line() -> Iterator[None]:
+def _in_one_line(mend: str | None = None) -> Iterator[None]:
     """What Snowflake refuses within the block, as one line with the mend."""
     from snowflake.connector import errors  # noqa: PLC0415
 
     try:
         yield
     except errors.Error as error:
-        if error.errno == _MISSING_OBJECT:
+        if mend is None and error.errno == _MISSING_OBJECT:
             raise RetailError(
                 f"the warehouse has not everything yet, or SNOWFLAKE_ROLE may not see it ({_one_line(error)}); "
                 "load and build a day (`retail run`)"
             ) from None
-        raise RetailError(f"Snowflake refused a statement: {_one_line(error)}; look at its query history") from None
+        raise RetailError(f"Snowflake refused a statement: {_one_line(error)}; {mend or _LOOK}") from None
 
 
 def _create_tables(session: _Session) -> None:
     session.run(f"create schema if not exists {sql.identifier(sql.RAW, 'snowflake')}")
     for table in (*WAREHOUSE_TABLES, sql.LOADS):
         session.run(sql.create_table(table, "snowflake"))
-
-
-def _by_date(table: Table, files: Sequence[str]) -> dict[str, list[str]]:
-    """The files by the business date of their folder; under an empty one where the table is not partitioned."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for path in files:
-        date = _DATE_FOLDER.search(path) if sql.by_partition(table) else None
-        found[date[1] if date else ""].append(path)
-    return found
-
-
-def _copy(table: Table, into: str, folder: str, date: str) -> str:
-    """The statement that copies a folder's files. Delta keeps the business date in the path, not in the file."""
-    columns = ", ".join(sql.identifier(column.name, "snowflake") for column in table.columns)
-    values = ", ".join(
-        f"date '{date}'"
-        if column.name == BUSINESS_DATE and date
-        else f'$1:"{column.name}"::{sql.spelling(column.type, "snowflake")}'
-        for column in table.columns
-    )
-    return (
-        f"copy into {into} ({columns}) from (select {values} from {folder}) "
-        "file_format = (type = parquet use_logical_type = true use_vectorized_scanner = true)"
-    )
 
 
 def _dates_of(session: _Session, table: Table, stage: str) -> tuple[dt.date, ...]:
@@ -311,7 +298,3 @@ def _publish(session: _Session, mart: str, directory: Path) -> Path:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def _literal(text: str) -> str:
-    return text.replace("'", "\\'")

@@ -5,6 +5,8 @@ than Snowflake, where the adapter or dbt meets it, is put right here:
 
 - its MERGE is several statements over a second database, which DuckDB refuses within a transaction: here it is DuckDB's own;
 - DuckDB keeps temporary tables in a catalog of their own, and dbt names its by database and schema: here they are plain;
+- its DuckDB reads a stage's bucket by an extension that cannot be had offline: here it does by what DuckDB is given
+  by the platform itself for a lake in a bucket;
 - it does not know query tags: here they are taken, and kept with the other statements;
 - its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
 """
@@ -23,6 +25,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import fakesnow.server as emulator
+import snowflake.connector
 import sqlglot
 import uvicorn
 from fakesnow import transforms
@@ -34,6 +37,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from retail_platform.embedded.ports import free_port_pair
+from retail_platform.lakehouse.location import file_system, let_read
 from retail_platform.settings import Settings, load_settings
 
 _explode = FakeSnowflakeCursor._transform_explode
@@ -69,6 +73,20 @@ class SnowflakeServer:
     port: int
     bodies: list[str] = field(default_factory=list)
     fail_on: str | None = None
+
+    def run(self, settings: Settings, statement: str) -> None:
+        """What an administrator does in the database of ``settings``."""
+        login = {"user": USER, "password": PASSWORD, "account": "test", "database": settings.snowflake_database}
+        with snowflake.connector.connect(**login, host="127.0.0.1", port=self.port, protocol="http") as connection:
+            connection.cursor().execute(statement)
+
+    def put_stage_on(self, settings: Settings, name: str) -> None:
+        """Make the external stage ``name`` on the lake of ``settings``, in their schema."""
+        let_read(emulator.shared_fs.duck_conn, file_system(settings))
+        schema = settings.snowflake_schema
+        self.run(settings, f"create schema if not exists {schema}")
+        url = f"s3://{settings.s3_bucket}/{settings.s3_prefix}/lake/"
+        self.run(settings, f"create stage {schema}.{name} url = '{url}'")
 
     def settings(self, folder: Path) -> Settings:
         """A database of the test's own in the emulator, and state and results on disk."""

@@ -16,6 +16,7 @@ from retail_platform.lakehouse.manifest import manifest
 from retail_platform.reactions.stock import levels
 from retail_platform.settings import Settings, load_settings
 from retail_platform.warehouse import LoadResult, open_warehouse
+from retail_platform_tests.ingest.running import in_a_bucket
 from retail_platform_tests.warehouse.silver import (
     LINES,
     Row,
@@ -41,6 +42,14 @@ def server() -> Iterator[SnowflakeServer]:
 @pytest.fixture
 def settings(server: SnowflakeServer, tmp_path: Path) -> Settings:
     return server.settings(tmp_path)
+
+
+@pytest.fixture
+def in_bucket(settings: Settings, s3_endpoint: str) -> Settings:
+    """Settings of a lake in a bucket, which is empty, as the stage is."""
+    return in_a_bucket(
+        settings, s3_endpoint, aws_access_key_id="key", aws_secret_access_key="secret", snowflake_stage="STREAMING.LAKE"
+    )
 
 
 def load(settings: Settings, dates: Sequence[dt.date] | None = None) -> LoadResult:
@@ -97,6 +106,36 @@ def test_a_day_on_which_a_number_is_never_known_is_loaded_and_reconciled(setting
     assert warehouse.reconcile(STOCK_LEVELS.silver_table, [FIRST]) == []
 
 
+def test_a_lake_in_a_bucket_is_loaded_by_the_stage_and_nothing_is_sent(
+    in_bucket: Settings, server: SnowflakeServer
+) -> None:
+    settings = in_bucket
+    write_lake(
+        settings, [line("gone", FIRST), line("changed", FIRST), line("other", SECOND)], batches=[batch(0, [FIRST])]
+    )
+    server.put_stage_on(settings, "LAKE")
+    server.bodies.clear()
+    result = load(settings)
+    assert (result.rows, *changes(result)) == (3, 3, 0, 0)
+    assert result.bytes == manifest(settings, LINES).bytes > 0
+    replace_day(settings, LINES, FIRST, [line("changed", FIRST, quantity=2), line("new", FIRST)])
+    assert changes(load(settings, [FIRST])) == (1, 1, 1)  # the files of the version before are still in the bucket
+    assert [row["event_id"] for row in raw(settings, "event_id, quantity")] == ["changed", "new", "other"]
+    warehouse = open_warehouse(settings)
+    assert changes(warehouse.load(manifest(settings, INGEST_BATCHES, [FIRST]), "run-1")) == (1, 0, 0)
+    assert [warehouse.reconcile(table, [FIRST]) for table in (LINES, INGEST_BATCHES)] == [[], []]
+    assert [body for body in server.bodies if '"put ' in body] == []
+
+
+def test_a_stage_that_is_not_there_or_not_on_the_lake_is_named(in_bucket: Settings, server: SnowflakeServer) -> None:
+    write_lake(in_bucket, [line("a", FIRST)])
+    with pytest.raises(RetailError, match=r"does not exist.*SNOWFLAKE_STAGE STREAMING\.LAKE .*docs/operate/snowflake"):
+        load(in_bucket)
+    server.put_stage_on(in_bucket.model_copy(update={"s3_prefix": "another"}), "LAKE")
+    with pytest.raises(RetailError, match=r"SNOWFLAKE_STAGE STREAMING\.LAKE"):
+        load(in_bucket)
+
+
 def test_a_key_that_silver_holds_twice_stops_the_load(settings: Settings) -> None:
     write_lake(settings, [line("a", FIRST), line("a", FIRST, quantity=2)])
     with pytest.raises(RetailError, match="holds 1 keys"):
@@ -146,6 +185,8 @@ def test_the_password_is_in_no_statement(settings: Settings, server: SnowflakeSe
     assert [body for body in server.bodies if PASSWORD in body] == []
 
 
-def test_each_missing_setting_is_named_at_once() -> None:
+def test_each_missing_setting_is_named_at_once(in_bucket: Settings) -> None:
+    with pytest.raises(SettingsError, match="SNOWFLAKE_STAGE is missing"):
+        load_settings(env_file=None, **(in_bucket.model_dump() | {"snowflake_stage": None}))
     with pytest.raises(SettingsError, match=r"SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER.*SNOWFLAKE_PRIVATE_KEY_PATH"):
         load_settings(env_file=None, warehouse="snowflake")
