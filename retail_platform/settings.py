@@ -171,6 +171,9 @@ class Settings(BaseSettings):
     snowflake_user: str | None = Field(None, description="Snowflake user.")
     snowflake_password: SecretStr | None = Field(None, description="Snowflake password, unless a key is used.")
     snowflake_private_key_path: Path | None = Field(None, description="PEM file of the user's private key.")
+    snowflake_private_key_passphrase: SecretStr | None = Field(
+        None, description="Passphrase of SNOWFLAKE_PRIVATE_KEY_PATH, where it is encrypted."
+    )
     snowflake_host: str | None = Field(
         None, description="Host of the account, where it is not ACCOUNT.snowflakecomputing.com (private link)."
     )
@@ -227,9 +230,11 @@ class Settings(BaseSettings):
             raise ValueError("is in the future; no event could be accepted")
         return value
 
-    @field_validator("retail_home", "retail_outputs", "price_terms_file")
+    @field_validator("retail_home", "retail_outputs", "price_terms_file", "snowflake_private_key_path")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
         path = value.expanduser()
         return path if path.is_absolute() else WORK_ROOT / path
 
@@ -274,6 +279,10 @@ class Settings(BaseSettings):
             raise ValueError(f"WAREHOUSE=snowflake needs {', '.join(missing)}; set them")
         if self.snowflake_password is not None and self.snowflake_private_key_path is not None:
             raise ValueError("SNOWFLAKE_PASSWORD and SNOWFLAKE_PRIVATE_KEY_PATH are both set; keep one")
+        if self.snowflake_private_key_passphrase is not None and self.snowflake_private_key_path is None:
+            raise ValueError(
+                "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE belongs to a SNOWFLAKE_PRIVATE_KEY_PATH, which is not set"
+            )
         if self.snowflake_protocol == "http" and self.snowflake_host not in ("127.0.0.1", "localhost"):
             raise ValueError(
                 "SNOWFLAKE_PROTOCOL=http would send the login in clear; it is for SNOWFLAKE_HOST=127.0.0.1"
