@@ -174,6 +174,9 @@ class Settings(BaseSettings):
     snowflake_user: str | None = Field(None, description="Snowflake user.")
     snowflake_password: SecretStr | None = Field(None, description="Snowflake password, unless a key is used.")
     snowflake_private_key_path: Path | None = Field(None, description="PEM file of the user's private key.")
+    snowflake_private_key_passphrase: SecretStr | None = Field(
+        None, description="Passphrase of SNOWFLAKE_PRIVATE_KEY_PATH, where it is encrypted."
+    )
     snowflake_host: str | None = Field(
         None, description="Host of the account, where it is not ACCOUNT.snowflakecomputing.com (private link)."
     )
@@ -186,6 +189,11 @@ class Settings(BaseSettings):
         "STREAMING",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Snowflake schema of the stage that files pass through.",
+    )
+    snowflake_stage: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}$",
+        description="Snowflake stage on S3_BUCKET's lake: [[DATABASE.]SCHEMA.]STAGE. Needed where the lake is in a bucket.",
     )
     snowflake_warehouse: str | None = Field(None, description="Snowflake virtual warehouse.")
     snowflake_role: str | None = Field(None, description="Snowflake role.")
@@ -225,9 +233,11 @@ class Settings(BaseSettings):
             raise ValueError("is in the future; no event could be accepted")
         return value
 
-    @field_validator("retail_home", "retail_outputs", "price_terms_file")
+    @field_validator("retail_home", "retail_outputs", "price_terms_file", "snowflake_private_key_path")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
         path = value.expanduser()
         return path if path.is_absolute() else WORK_ROOT / path
 
@@ -272,13 +282,18 @@ class Settings(BaseSettings):
             raise ValueError(f"WAREHOUSE=snowflake needs {', '.join(missing)}; set them")
         if self.snowflake_password is not None and self.snowflake_private_key_path is not None:
             raise ValueError("SNOWFLAKE_PASSWORD and SNOWFLAKE_PRIVATE_KEY_PATH are both set; keep one")
+        if self.snowflake_private_key_passphrase is not None and self.snowflake_private_key_path is None:
+            raise ValueError(
+                "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE belongs to a SNOWFLAKE_PRIVATE_KEY_PATH, which is not set"
+            )
         if self.snowflake_protocol == "http" and self.snowflake_host not in ("127.0.0.1", "localhost"):
             raise ValueError(
                 "SNOWFLAKE_PROTOCOL=http would send the login in clear; it is for SNOWFLAKE_HOST=127.0.0.1"
             )
-        if self.s3_bucket is not None:
+        if self.s3_bucket is not None and self.snowflake_stage is None:
             raise ValueError(
-                "WAREHOUSE=snowflake loads from a lake on this machine only in this version; unset S3_BUCKET"
+                "SNOWFLAKE_STAGE is missing; Snowflake loads a lake in a bucket (S3_BUCKET) through a stage on it, made "
+                "once as docs/operate/snowflake.md says"
             )
 
     # --- Where things are -----------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def _load(settings: Settings, table: Table) -> dg.AssetsDefinition:
                 "inserted": result.inserted,
                 "updated": result.updated,
                 "deleted": result.deleted,
+                "bytes": result.bytes,
                 "seconds": round(result.seconds, 3),
                 "query ids": list(result.query_ids),
                 LOADED_FROM: {date.isoformat(): known.get(date, "") for date in dates},

@@ -31,7 +31,8 @@ class Manifest:
     """The files that hold ``table`` at ``version`` for ``dates``; ``dates`` is ``None`` for the whole table.
 
     A table that is not partitioned by business date lists all its files, whatever the dates. ``rows`` is what the log
-    says the files hold, ``None`` when it does not say. ``file_system`` is what opens files that are not on this machine.
+    says the files hold, ``None`` when it does not say; ``bytes`` is the sum of their sizes. ``file_system`` is what opens
+    files that are not on this machine.
     """
 
     table: Table
@@ -39,6 +40,7 @@ class Manifest:
     dates: tuple[dt.date, ...] | None
     files: tuple[str, ...]
     rows: int | None
+    bytes: int
     file_system: pafs.FileSystem | None = field(default=None, repr=False, compare=False)
 
 
@@ -62,7 +64,8 @@ def manifest(
     if asked is not None and BUSINESS_DATE in table.partition_by:
         entries = [entry for entry in entries if entry[f"partition.{BUSINESS_DATE}"] in asked]
     files = tuple(sorted(data_file(settings, table, entry["path"]) for entry in entries))
-    return Manifest(table, delta.version(), asked, files, _rows(entries), file_system(settings))
+    size = sum(entry["size_bytes"] for entry in entries)
+    return Manifest(table, delta.version(), asked, files, _rows(entries), size, file_system(settings))
 
 
 def _open(settings: Settings, table: Table, version: int | None) -> DeltaTable:

@@ -31,12 +31,16 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     if settings.warehouse == "duckdb":
         return {"RETAIL_WAREHOUSE_PATH": str(settings.warehouse_path)}
     # What came from .env is not in the environment of the dbt that is started.
-    password = settings.snowflake_password
+    password, passphrase = (
+        None if secret is None else secret.get_secret_value()
+        for secret in (settings.snowflake_password, settings.snowflake_private_key_passphrase)
+    )
     given = {
         "SNOWFLAKE_ACCOUNT": settings.snowflake_account,
         "SNOWFLAKE_USER": settings.snowflake_user,
-        "SNOWFLAKE_PASSWORD": password.get_secret_value() if password else None,
+        "SNOWFLAKE_PASSWORD": password,
         "SNOWFLAKE_PRIVATE_KEY_PATH": settings.snowflake_private_key_path,
+        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": passphrase,
         "SNOWFLAKE_DATABASE": settings.snowflake_database,
         "SNOWFLAKE_WAREHOUSE": settings.snowflake_warehouse,
         "SNOWFLAKE_ROLE": settings.snowflake_role,

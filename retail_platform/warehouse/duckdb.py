@@ -69,7 +69,15 @@ class DuckDBWarehouse:
             connection.execute("commit")
         seconds = time.monotonic() - started
         return LoadResult(
-            table.path, manifest.version, rows, inserted, merged - inserted, deleted, tuple(loaded), seconds
+            table.path,
+            manifest.version,
+            rows,
+            manifest.bytes,
+            inserted,
+            merged - inserted,
+            deleted,
+            tuple(loaded),
+            seconds,
         )
 
     def loaded_versions(self, table: Table, dates: Sequence[dt.date]) -> dict[dt.date, int]:

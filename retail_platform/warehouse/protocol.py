@@ -29,7 +29,8 @@ class LoadedDate:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What one load did. ``rows`` is what it read; a load that changes nothing has 0 in the three counts after it.
+    """What one load did. ``rows`` is what it read, from files of ``bytes`` in all; a load that changes nothing has 0 in the
+    three counts after them.
 
     ``query_ids`` are the statements' ids in the warehouse's own query history, where it has one.
     """
@@ -37,6 +38,7 @@ class LoadResult:
     table: str
     delta_version: int
     rows: int
+    bytes: int
     inserted: int
     updated: int
     deleted: int

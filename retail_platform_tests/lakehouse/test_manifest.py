@@ -1,5 +1,6 @@
 import datetime as dt
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ def test_it_lists_the_files_of_the_dates_asked_and_no_other(settings: Settings) 
     write_lake(settings, [line("a", FIRST), line("b", FIRST), line("c", SECOND)])
     found = manifest(settings, LINES, [FIRST])
     assert found.rows == rows_in(found.files) == 2
+    assert found.bytes == sum(Path(file).stat().st_size for file in found.files)
     assert found.dates == (FIRST,)
     assert all(f"business_date={FIRST}" in file for file in found.files)
 

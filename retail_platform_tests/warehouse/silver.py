@@ -13,6 +13,7 @@ from deltalake import write_deltalake
 
 from retail_platform.contracts import INGEST_BATCHES, INVENTORY, TRANSACTIONS, WAREHOUSE_TABLES, Table, TopicContract
 from retail_platform.contracts import model as contract_types
+from retail_platform.lakehouse import location
 from retail_platform.producer.message import Message
 from retail_platform.settings import Settings
 
@@ -146,9 +147,16 @@ def write(
     """One commit of ``rows`` to a lake table."""
     schema = pa.schema([(column.name, _ARROW[column.type], column.nullable) for column in table.columns])
     data = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    path = settings.lake_dir / table.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_deltalake(path, data, mode=mode, partition_by=list(table.partition_by) or None, **options)
+    if settings.s3_bucket is None:
+        (settings.lake_dir / table.path).parent.mkdir(parents=True, exist_ok=True)
+    write_deltalake(
+        location._delta_uri(settings, table),
+        data,
+        mode=mode,
+        partition_by=list(table.partition_by) or None,
+        storage_options=location._storage_options(settings),
+        **options,
+    )
 
 
 def replace_day(settings: Settings, table: Table, date: dt.date, rows: Sequence[Mapping[str, Any]]) -> None:

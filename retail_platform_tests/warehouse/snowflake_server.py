@@ -5,13 +5,17 @@ than Snowflake, where the adapter or dbt meets it, is put right here:
 
 - its MERGE is several statements over a second database, which DuckDB refuses within a transaction: here it is DuckDB's own;
 - DuckDB keeps temporary tables in a catalog of their own, and dbt names its by database and schema: here they are plain;
+- its DuckDB reads a stage's bucket by an extension that cannot be had offline: here it does by what DuckDB is given
+  by the platform itself for a lake in a bucket;
 - it does not know query tags: here they are taken, and kept with the other statements;
 - its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 import threading
 import time
@@ -23,8 +27,12 @@ from http import HTTPStatus
 from pathlib import Path
 
 import fakesnow.server as emulator
+import jwt
+import snowflake.connector
 import sqlglot
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fakesnow import transforms
 from fakesnow.cursor import FakeSnowflakeCursor
 from sqlglot import exp
@@ -34,6 +42,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from retail_platform.embedded.ports import free_port_pair
+from retail_platform.lakehouse.location import file_system, let_read
 from retail_platform.settings import Settings, load_settings
 
 _explode = FakeSnowflakeCursor._transform_explode
@@ -63,12 +72,63 @@ USER, PASSWORD = "RETAIL_LOADER", "correct-horse-battery"
 
 
 @dataclass
+class Fault:
+    """The emulator's answer to a statement with ``on`` in it, ``times`` over: Snowflake's error ``code``.
+
+    ``503`` is the status of HTTP. With ``after`` the statement is done first, and what is lost is the answer.
+    """
+
+    on: str
+    code: str = "000603"
+    times: int = 1
+    after: bool = False
+    met: int = 0
+
+    def meets(self, statement: str) -> bool:
+        if self.on not in statement:
+            return False
+        self.met += 1
+        return self.met <= self.times
+
+    def answer(self) -> Response:
+        if self.code == "503":
+            return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        return JSONResponse(_refusal(self.code, "the emulator was told to fail here"))
+
+
+@dataclass
 class SnowflakeServer:
-    """The running emulator; ``bodies`` is all that was sent to it after the login."""
+    """The running emulator; ``bodies`` is all that was sent to it after the login.
+
+    It lets ``USER`` in with ``PASSWORD``, or with a token that the private key of ``public_key`` signed.
+    """
 
     port: int
     bodies: list[str] = field(default_factory=list)
-    fail_on: str | None = None
+    fault: Fault | None = None
+    public_key: RSAPublicKey | None = None
+
+    @contextmanager
+    def failing(self, fault: Fault) -> Iterator[Fault]:
+        self.fault = fault
+        try:
+            yield fault
+        finally:
+            self.fault = None
+
+    def run(self, settings: Settings, statement: str) -> None:
+        """What an administrator does in the database of ``settings``."""
+        login = {"user": USER, "password": PASSWORD, "account": "test", "database": settings.snowflake_database}
+        with snowflake.connector.connect(**login, host="127.0.0.1", port=self.port, protocol="http") as connection:
+            connection.cursor().execute(statement)
+
+    def put_stage_on(self, settings: Settings, name: str) -> None:
+        """Make the external stage ``name`` on the lake of ``settings``, in their schema."""
+        let_read(emulator.shared_fs.duck_conn, file_system(settings))
+        schema = settings.snowflake_schema
+        self.run(settings, f"create schema if not exists {schema}")
+        url = f"s3://{settings.s3_bucket}/{settings.s3_prefix}/lake/"
+        self.run(settings, f"create stage {schema}.{name} url = '{url}'")
 
     def settings(self, folder: Path) -> Settings:
         """A database of the test's own in the emulator, and state and results on disk."""
@@ -112,8 +172,9 @@ def _watched(route: Route, server: SnowflakeServer) -> Route:
 
         async def login(request: Request) -> Response:
             data = await _body(request)
-            if (data["data"].get("LOGIN_NAME"), data["data"].get("PASSWORD")) != (USER, PASSWORD):
-                return JSONResponse(_refusal("390100", "Incorrect username or password was specified."))
+            refused = _refused(data["data"], server.public_key)
+            if refused is not None:
+                return JSONResponse(refused)
             return await emulator.login_request(request)
 
         return Route(route.path, login, methods=["POST"])
@@ -122,15 +183,34 @@ def _watched(route: Route, server: SnowflakeServer) -> Route:
         async def query(request: Request) -> Response:
             text = json.dumps(await _body(request))
             server.bodies.append(text)
-            if server.fail_on is not None and server.fail_on in text:
-                return JSONResponse(_refusal("000603", "the emulator was told to fail here"))
+            fault = server.fault if server.fault is not None and server.fault.meets(text) else None
+            if fault is not None and not fault.after:
+                return fault.answer()
             answer = await emulator.query_request(request)
+            if fault is not None:
+                return fault.answer()
             if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:  # the connector would ask again for minutes
                 return JSONResponse(_refusal("000603", json.loads(answer.body)["message"]))
             return answer
 
         return Route(route.path, query, methods=["POST"])
     return route
+
+
+def _refused(data: dict, public_key: RSAPublicKey | None) -> dict | None:
+    """What a login is answered that is not let in, in Snowflake's words."""
+    if data.get("AUTHENTICATOR") == "SNOWFLAKE_JWT":
+        try:
+            said = jwt.decode(data["TOKEN"], public_key, algorithms=["RS256"])
+        except (jwt.PyJWTError, TypeError):
+            return _refusal("390144", "JWT token is invalid.")
+        der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        print_of_key = base64.b64encode(hashlib.sha256(der).digest()).decode()
+        issuer = f"TEST.{USER}.SHA256:{print_of_key}"
+        return None if said["iss"] == issuer else _refusal("390144", "JWT token is invalid.")
+    if (data.get("LOGIN_NAME"), data.get("PASSWORD")) != (USER, PASSWORD):
+        return _refusal("390100", "Incorrect username or password was specified.")
+    return None
 
 
 async def _body(request: Request) -> dict:

@@ -84,20 +84,20 @@ def _sorted(rows: list[dict[str, Any]]) -> list[list[Any]]:
 @pytest.mark.parametrize(
     ("login", "kept"),
     [
-        ({"snowflake_private_key_path": Path("keys/loader.p8")}, ("private_key_path", "keys/loader.p8")),
-        ({"snowflake_password": "0123"}, ("password", "0123")),
+        (
+            {"snowflake_private_key_path": Path("/keys/loader.p8"), "snowflake_private_key_passphrase": "0456"},
+            {"private_key_path": "/keys/loader.p8", "private_key_passphrase": "0456"},
+        ),
+        ({"snowflake_private_key_path": Path("/keys/loader.p8")}, {"private_key_path": "/keys/loader.p8"}),
+        ({"snowflake_password": "0123"}, {"password": "0123"}),
     ],
 )
-def test_dbt_is_given_a_password_or_a_key_and_none_for_the_other(login: dict[str, Any], kept: tuple[str, str]) -> None:
+def test_dbt_is_given_a_password_or_a_key_and_none_for_the_other(login: dict[str, Any], kept: dict[str, str]) -> None:
     common = {"warehouse": "snowflake", "snowflake_account": "a", "snowflake_user": "u"}
     common |= {"snowflake_warehouse": "w", "snowflake_role": "r"}
     given = dbt_environment(load_settings(env_file=None, **common, **login))
     with patch.dict("os.environ", given):
         set_invocation_context(given)
         profile = ProfileRenderer({}).render_data(read_profile(str(DBT_PROJECT))["retail"]["outputs"]["snowflake"])
-    assert {name: profile[name] for name in ("password", "private_key_path", "host")} == {
-        "password": None,
-        "private_key_path": None,
-        "host": None,
-        kept[0]: kept[1],
-    }
+    none = dict.fromkeys(("password", "private_key_path", "private_key_passphrase", "host"))
+    assert {name: profile[name] for name in none} == none | kept

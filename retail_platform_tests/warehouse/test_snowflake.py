@@ -5,17 +5,30 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from pydantic import SecretStr
 
 from retail_platform.contracts import INGEST_BATCHES, STOCK_LEVELS
+from retail_platform.defs import warehouse
 from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.reactions.stock import levels
 from retail_platform.settings import Settings, load_settings
-from retail_platform.warehouse import LoadResult, open_warehouse
+from retail_platform.warehouse import LoadResult, open_warehouse, snowflake_session
+from retail_platform_tests.ingest.running import in_a_bucket
 from retail_platform_tests.warehouse.silver import (
     LINES,
     Row,
@@ -26,7 +39,7 @@ from retail_platform_tests.warehouse.silver import (
     write,
     write_lake,
 )
-from retail_platform_tests.warehouse.snowflake_server import PASSWORD, SnowflakeServer, snowflake_server
+from retail_platform_tests.warehouse.snowflake_server import PASSWORD, Fault, SnowflakeServer, snowflake_server
 
 MORNING = dt.datetime(2010, 12, 1, 8, tzinfo=dt.UTC)
 FIRST, SECOND = (dt.date(2010, 12, day) for day in (1, 2))
@@ -41,6 +54,21 @@ def server() -> Iterator[SnowflakeServer]:
 @pytest.fixture
 def settings(server: SnowflakeServer, tmp_path: Path) -> Settings:
     return server.settings(tmp_path)
+
+
+@pytest.fixture
+def in_bucket(settings: Settings, s3_endpoint: str) -> Settings:
+    """Settings of a lake in a bucket, which is empty, as the stage is."""
+    return in_a_bucket(
+        settings, s3_endpoint, aws_access_key_id="key", aws_secret_access_key="secret", snowflake_stage="STREAMING.LAKE"
+    )
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wait before another time, and a connector that does not ask for minutes itself."""
+    monkeypatch.setattr(snowflake_session, "_WAIT_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(snowflake_session, "_NETWORK_SECONDS", 1)
 
 
 def load(settings: Settings, dates: Sequence[dt.date] | None = None) -> LoadResult:
@@ -80,10 +108,10 @@ def test_a_day_derived_again_loses_updates_and_gains_rows(settings: Settings) ->
 
 def test_batches_are_loaded_by_the_dates_they_touched(settings: Settings) -> None:
     write_lake(settings, [line("a", FIRST)], batches=[batch(0, [FIRST]), batch(1, [FIRST, SECOND])])
-    warehouse = open_warehouse(settings)
-    assert changes(warehouse.load(manifest(settings, INGEST_BATCHES, [SECOND]), "run-1")) == (1, 0, 0)
-    assert changes(warehouse.load(manifest(settings, INGEST_BATCHES, [FIRST]), "run-1")) == (1, 0, 0)
-    assert warehouse.reconcile(INGEST_BATCHES, [FIRST, SECOND]) == []
+    opened = open_warehouse(settings)
+    assert changes(opened.load(manifest(settings, INGEST_BATCHES, [SECOND]), "run-1")) == (1, 0, 0)
+    assert changes(opened.load(manifest(settings, INGEST_BATCHES, [FIRST]), "run-1")) == (1, 0, 0)
+    assert opened.reconcile(INGEST_BATCHES, [FIRST, SECOND]) == []
 
 
 def test_a_day_on_which_a_number_is_never_known_is_loaded_and_reconciled(settings: Settings) -> None:
@@ -91,10 +119,51 @@ def test_a_day_on_which_a_number_is_never_known_is_loaded_and_reconciled(setting
     assert level.counted_quantity is None
     write_lake(settings, [line("a", FIRST)])
     write(settings, STOCK_LEVELS.silver_table, [row_of(STOCK_LEVELS, level.message(), 0)])
-    warehouse = open_warehouse(settings)
-    result = warehouse.load(manifest(settings, STOCK_LEVELS.silver_table, [FIRST]), "run-1")
+    opened = open_warehouse(settings)
+    result = opened.load(manifest(settings, STOCK_LEVELS.silver_table, [FIRST]), "run-1")
     assert (changes(result), result.dates[0].sums["counted_quantity"]) == ((1, 0, 0), 0)
-    assert warehouse.reconcile(STOCK_LEVELS.silver_table, [FIRST]) == []
+    assert opened.reconcile(STOCK_LEVELS.silver_table, [FIRST]) == []
+
+
+def test_a_lake_in_a_bucket_is_loaded_by_the_stage_and_nothing_is_sent(
+    in_bucket: Settings, server: SnowflakeServer
+) -> None:
+    settings = in_bucket
+    write_lake(
+        settings, [line("gone", FIRST), line("changed", FIRST), line("other", SECOND)], batches=[batch(0, [FIRST])]
+    )
+    server.put_stage_on(settings, "LAKE")
+    server.bodies.clear()
+    result = load(settings)
+    assert (result.rows, *changes(result)) == (3, 3, 0, 0)
+    assert result.bytes == manifest(settings, LINES).bytes > 0
+    replace_day(settings, LINES, FIRST, [line("changed", FIRST, quantity=2), line("new", FIRST)])
+    assert changes(load(settings, [FIRST])) == (1, 1, 1)  # the files of the version before are still in the bucket
+    assert [row["event_id"] for row in raw(settings, "event_id, quantity")] == ["changed", "new", "other"]
+    opened = open_warehouse(settings)
+    assert changes(opened.load(manifest(settings, INGEST_BATCHES, [FIRST]), "run-1")) == (1, 0, 0)
+    assert [opened.reconcile(table, [FIRST]) for table in (LINES, INGEST_BATCHES)] == [[], []]
+    assert [body for body in server.bodies if '"put ' in body] == []
+
+
+def test_a_load_says_its_bytes_seconds_and_queries_in_dagster(settings: Settings) -> None:
+    write_lake(settings, [line("a", FIRST), line("b", SECOND)])
+    definitions = warehouse.build(settings)
+    key = warehouse.raw_key(LINES)
+    done = dg.materialize([definitions.get_assets_def(key)], partition_key=str(FIRST))
+    (said,) = (entry.metadata for entry in done.asset_materializations_for_node("raw_transaction_lines"))
+    assert said["bytes"].value == manifest(settings, LINES, [FIRST]).bytes
+    assert said["seconds"].value > 0
+    assert len(said["query ids"].value) == len(set(said["query ids"].value)) > 5
+
+
+def test_a_stage_that_is_not_there_or_not_on_the_lake_is_named(in_bucket: Settings, server: SnowflakeServer) -> None:
+    write_lake(in_bucket, [line("a", FIRST)])
+    with pytest.raises(RetailError, match=r"does not exist.*SNOWFLAKE_STAGE STREAMING\.LAKE .*docs/operate/snowflake"):
+        load(in_bucket)
+    server.put_stage_on(in_bucket.model_copy(update={"s3_prefix": "another"}), "LAKE")
+    with pytest.raises(RetailError, match=r"SNOWFLAKE_STAGE STREAMING\.LAKE"):
+        load(in_bucket)
 
 
 def test_a_key_that_silver_holds_twice_stops_the_load(settings: Settings) -> None:
@@ -107,14 +176,120 @@ def test_a_key_that_silver_holds_twice_stops_the_load(settings: Settings) -> Non
 def test_a_load_that_fails_after_its_merge_leaves_nothing(settings: Settings, server: SnowflakeServer) -> None:
     write_lake(settings, [line("a", FIRST)])
     open_warehouse(settings).create_tables()
-    server.fail_on = "delete from"
-    try:
-        with pytest.raises(RetailError, match=r"Snowflake refused a statement: .*told to fail here"):
-            load(settings)
-    finally:
-        server.fail_on = None
+    with (
+        server.failing(Fault("delete from")),
+        pytest.raises(RetailError, match=r"Snowflake refused a statement: .*told to fail here"),
+    ):
+        load(settings)
     assert raw(settings, "event_id, quantity") == []
     assert changes(load(settings)) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("code", ["000625", "390114", "503"])
+@pytest.mark.usefixtures("impatient")
+def test_what_can_pass_is_tried_again_whole_and_loads_once(
+    settings: Settings, server: SnowflakeServer, code: str
+) -> None:
+    write_lake(settings, [line("a", FIRST), line("b", FIRST)])
+    with server.failing(Fault("merge into", code, times=2)) as fault:
+        assert changes(load(settings, [FIRST])) == (2, 0, 0)
+    assert fault.met == 3
+    assert raw(settings, "count(*) as loads, max(row_count) as row_count", "loads") == [{"loads": 1, "row_count": 2}]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_commit_whose_answer_is_lost_is_found_done(settings: Settings, server: SnowflakeServer) -> None:
+    write_lake(settings, [line("a", FIRST), line("b", FIRST)])
+    with server.failing(Fault('"commit"', "390114", after=True)):
+        result = load(settings, [FIRST])
+    assert (result.rows, *changes(result)) == (2, 0, 0, 0)
+    assert len(raw(settings, "event_id, quantity")) == 2
+    assert open_warehouse(settings).reconcile(LINES, [FIRST]) == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_does_not_pass_in_four_times_is_one_line(settings: Settings, server: SnowflakeServer) -> None:
+    write_lake(settings, [line("a", FIRST)])
+    with (
+        server.failing(Fault("merge into", "000625", times=9)) as fault,
+        pytest.raises(RetailError, match=r"^Snowflake refused a statement: 000625 .*look at its query history$"),
+    ):
+        load(settings)
+    assert fault.met == 4
+
+
+@pytest.mark.parametrize("code", ["001003", "003001", "000604"])
+@pytest.mark.usefixtures("impatient")
+def test_a_syntax_error_a_missing_right_and_a_stopped_statement_are_not_tried_again(
+    settings: Settings, server: SnowflakeServer, code: str
+) -> None:
+    write_lake(settings, [line("a", FIRST)])
+    with server.failing(Fault("merge into", code)) as fault, pytest.raises(RetailError, match=f"statement: {code} "):
+        load(settings)
+    assert fault.met == 1
+
+
+@pytest.mark.parametrize("passphrase", [None, "correct horse"])
+def test_a_key_opens_the_warehouse_and_another_does_not(
+    settings: Settings, server: SnowflakeServer, tmp_path: Path, passphrase: str | None
+) -> None:
+    ours = with_key(settings, tmp_path / "ours.p8", rsa_key(), passphrase)
+    server.public_key = rsa_key().public_key()
+    assert open_warehouse(ours).query("select 1 as one").to_pylist() == [{"one": 1}]
+    another = with_key(settings, tmp_path / "another.p8", rsa.generate_private_key(65537, 2048), passphrase)
+    with pytest.raises(RetailError, match=r"refuses the login: .*JWT token is invalid.*SNOWFLAKE_PRIVATE_KEY_PATH"):
+        open_warehouse(another).query("select 1")
+
+
+def test_a_key_that_cannot_be_used_is_one_line_with_the_mend(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "key.p8"
+    away = {"snowflake_password": None, "snowflake_private_key_path": file}
+    locked = with_key(settings, file, rsa_key(), "right").model_copy
+    refused: list[tuple[Settings, str]] = [
+        (
+            locked(update={"snowflake_private_key_passphrase": None}),
+            "is encrypted; set SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+        ),
+        (
+            locked(update={"snowflake_private_key_passphrase": SecretStr("wr0ng")}),
+            "cannot be decrypted; check SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+        ),
+    ]
+    for given, said in refused:
+        assert said_of(given).endswith(said)
+    open_key = with_key(settings, file, rsa_key(), None)
+    needless = open_key.model_copy(update={"snowflake_private_key_passphrase": SecretStr("needless")})
+    assert said_of(needless).endswith("is not encrypted; unset SNOWFLAKE_PRIVATE_KEY_PASSPHRASE")
+    public = rsa_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for text in (public, b"", b"\x00\xff", b"-----BEGIN PRIVATE KEY-----\nnot base64\n-----END PRIVATE KEY-----\n"):
+        file.write_bytes(text)
+        assert "is not a private key in PEM form" in said_of(settings.model_copy(update=away))
+    file.unlink()
+    assert "cannot be read: No such file or directory" in said_of(settings.model_copy(update=away))
+
+
+def said_of(settings: Settings) -> str:
+    with pytest.raises(RetailError) as caught:
+        open_warehouse(settings).query("select 1")
+    said = str(caught.value)
+    assert said.startswith(f"SNOWFLAKE_PRIVATE_KEY_PATH {settings.snowflake_private_key_path} ")
+    assert "wr0ng" not in said
+    return said
+
+
+@lru_cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+def with_key(settings: Settings, file: Path, key: rsa.RSAPrivateKey, passphrase: str | None) -> Settings:
+    """``settings`` that log in with ``key``, kept in ``file`` as Snowflake's manual has it made."""
+    locked = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase.encode())
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))
+    given = {"snowflake_password": None, "snowflake_private_key_path": file}
+    return Settings(
+        _env_file=None, **(settings.model_dump() | given | {"snowflake_private_key_passphrase": passphrase})
+    )
 
 
 def test_a_wrong_password_is_one_line_without_the_password(settings: Settings) -> None:
@@ -126,7 +301,7 @@ def test_a_wrong_password_is_one_line_without_the_password(settings: Settings) -
 
 
 def test_an_account_that_does_not_answer_is_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retail_platform.warehouse.snowflake._LOGIN_SECONDS", 2)
+    monkeypatch.setattr(snowflake_session, "_LOGIN_SECONDS", 2)
     away = settings.model_copy(update={"snowflake_port": free_port_pair()})
     with pytest.raises(RetailError, match=r"Snowflake cannot be reached"):
         open_warehouse(away).query("select 1")
@@ -146,6 +321,8 @@ def test_the_password_is_in_no_statement(settings: Settings, server: SnowflakeSe
     assert [body for body in server.bodies if PASSWORD in body] == []
 
 
-def test_each_missing_setting_is_named_at_once() -> None:
+def test_each_missing_setting_is_named_at_once(in_bucket: Settings) -> None:
+    with pytest.raises(SettingsError, match="SNOWFLAKE_STAGE is missing"):
+        load_settings(env_file=None, **(in_bucket.model_dump() | {"snowflake_stage": None}))
     with pytest.raises(SettingsError, match=r"SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER.*SNOWFLAKE_PRIVATE_KEY_PATH"):
         load_settings(env_file=None, warehouse="snowflake")
