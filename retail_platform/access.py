@@ -76,7 +76,8 @@ def parts(settings: Settings) -> tuple[Part, ...]:
         ),
         Part(
             "reactions",
-            "The applications `reactions`, `metrics`, `marketing`; `retail reactions rollback`; the job `customer_midnight`.",
+            "The applications `reactions`, `metrics`, `marketing`; `retail reactions rollback`, `retail fraud label`; the job "
+            "`customer_midnight`.",
             (
                 *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in events),
                 *(

@@ -97,7 +97,10 @@ class Settings(BaseSettings):
     )
     ingest_reactions: bool = Field(
         True,
-        description="Whether the stream brings what the reactions say into the lake; if not, its tables stay empty.",
+        description=(
+            "Whether the stream brings what the reactions say, and the fraud labels, into the lake; if not, these tables stay "
+            "empty."
+        ),
     )
     ingest_lifetime_hours: float = Field(8, gt=0, le=168, description="Life of one continuous ingest run.")
     quarantine_warn_rate: float = Field(
@@ -302,7 +305,7 @@ class Settings(BaseSettings):
 
     @property
     def source_topics(self) -> tuple[TopicContract, ...]:
-        """Those of :attr:`topics` that others write; the rest are the reactions' own."""
+        """Those of :attr:`topics` that others write; the rest is what the reactions say, and the labels that they hear."""
         return self._named(SOURCE_TOPICS)
 
     def _named(self, contracts: tuple[TopicContract, ...]) -> tuple[TopicContract, ...]:

@@ -123,7 +123,7 @@ def _own_lake(broker: Settings, folder: Path) -> Settings:
             "retail_home": folder / "home",
             "retail_outputs": folder / "outputs",
             "ingest_trigger_seconds": 0.2,
-            # Five queries and tables more, in each stream of the suite: test_reactions.py has them.
+            # Six queries and tables more, in each stream of the suite: test_reactions.py has them.
             "ingest_reactions": False,
         }
     )

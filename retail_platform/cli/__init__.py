@@ -4,6 +4,7 @@ from retail_platform.cli import (  # noqa: F401  they register themselves
     backup,
     chaos,
     docs,
+    fraud,
     kafka,
     lake,
     operate,

@@ -10,6 +10,7 @@ from retail_platform.contracts.reactions import (
     CUSTOMER_REFRESHES,
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
+    FRAUD_LABELS,
     LIVE_METRICS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
@@ -40,13 +41,14 @@ REACTION_TOPICS: tuple[TopicContract, ...] = (
 )
 
 #: Every topic by which the platform, or a person, tells the reactions something.
-CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS)
+CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS, FRAUD_LABELS)
 
 #: Every topic that is ingested. A topic added here is ingested, validated, deduplicated and documented with no other change.
 #: Live metrics stay out: fifteen messages a sale that the marts compute anew, from the sales themselves.
 TOPICS: tuple[TopicContract, ...] = (
     *SOURCE_TOPICS,
     *(contract for contract in REACTION_TOPICS if contract is not LIVE_METRICS),
+    FRAUD_LABELS,
 )
 
 #: Every Delta table of the lake, in the order of the lineage.
@@ -73,6 +75,7 @@ __all__ = [
     "CUSTOMER_REFRESHES",
     "CUSTOMER_SEGMENTS",
     "FRAUD_ALERTS",
+    "FRAUD_LABELS",
     "INGEST_BATCHES",
     "INVENTORY",
     "LAKE_TABLES",

@@ -31,6 +31,30 @@ FRAUD_ALERTS = TopicContract(
     silver_description="Every fraud alert exactly once, those of rules on trial too: what the rules are measured by.",
 )
 
+FRAUD_LABELS = TopicContract(
+    topic="fraud-labels",
+    schema="retail.fraud-label.v1",
+    title="Fraud labels",
+    description="An analyst's verdict on a purchase with a card: fraud, or none; of several on one the last holds.",
+    message_key="transaction_event_id",
+    owner="fraud-desk",
+    fields=(
+        Field(
+            "event_id", Uuid(), "The label's id: the same for a purchase, a verdict and its moment, however often sent."
+        ),
+        Field("event_time", Instant(), "When the verdict was given (UTC)."),
+        Field("transaction_event_id", Uuid(), "event_id of the purchase."),
+        Field("transaction_time", Instant(), "When the customer paid (UTC)."),
+        Field("store_id", Text(100), "Store that made the sale."),
+        Field("register_id", Text(100), "Till of the sale; null online.", required=False),
+        Field("verdict", Enumeration(("confirmed", "dismissed")), "Confirmed: it was fraud. Dismissed: it was not."),
+        Field("analyst", Text(100), "Opaque id of whoever gave it; never a name.", required=False),
+    ),
+    silver_name="fraud_labels",
+    silver_grain="one verdict on one purchase",
+    silver_description="Every verdict exactly once, those that a later one replaced too: what tells a rule's hits apart.",
+)
+
 LIVE_METRICS = TopicContract(
     topic="live-metrics",
     schema="retail.live-metric.v1",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from retail_platform.contracts import CUSTOMER_REFRESHES, PRICE_ROLLBACKS
+from retail_platform.contracts import CUSTOMER_REFRESHES, FRAUD_LABELS, PRICE_ROLLBACKS
 from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, one_line_failures
 from retail_platform.defs.kpi import PUBLISHED_KEY
 from retail_platform.defs.sources import topic_key, topic_spec
@@ -19,8 +19,11 @@ MIDNIGHT_JOB = "customer_midnight"
 def build(settings: Settings) -> dg.Definitions:
     """The topics that the reactions write, of each application its job and its supervisor; and the customers' midnights."""
     parts = [_application(settings, which) for which in APPLICATIONS]
-    asked = topic_spec(PRICE_ROLLBACKS, "Written by `retail reactions rollback`.", {"kafka"})
-    return dg.Definitions.merge(*parts, refreshes(settings), dg.Definitions(assets=[asked]))
+    told = [
+        topic_spec(PRICE_ROLLBACKS, "Written by `retail reactions rollback`.", {"kafka"}),
+        topic_spec(FRAUD_LABELS, "Written by `retail fraud label`, or by what the fraud desk works with.", {"kafka"}),
+    ]
+    return dg.Definitions.merge(*parts, refreshes(settings), dg.Definitions(assets=told))
 
 
 def supervised(which: ReactionApplication) -> Supervised:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from retail_platform.contracts import REACTION_TOPICS, WAREHOUSE_TABLES
+from retail_platform.contracts import TOPICS, WAREHOUSE_TABLES
 from retail_platform.contracts.model import Table
 from retail_platform.defs.common import (
     WAREHOUSE_POOL,
@@ -32,7 +32,8 @@ def raw_key(table: Table) -> dg.AssetKey:
 
 def build(settings: Settings) -> dg.Definitions:
     """One load and one reconciliation a table."""
-    kept_out = () if settings.ingest_reactions else [contract.silver_table for contract in REACTION_TOPICS]
+    ingested = [contract.silver_table for contract in settings.topics]
+    kept_out = [contract.silver_table for contract in TOPICS if contract.silver_table not in ingested]
     tables = [table for table in WAREHOUSE_TABLES if table not in kept_out]
     return dg.Definitions(
         assets=[_load(settings, table) for table in tables],

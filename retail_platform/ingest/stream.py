@@ -17,7 +17,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from retail_platform import kafka
-from retail_platform.contracts import REACTION_TOPICS, TRANSACTIONS
+from retail_platform.contracts import TRANSACTIONS
 from retail_platform.contracts.model import TopicContract
 from retail_platform.errors import RetailError
 from retail_platform.ingest.bronze import BronzeBatches
@@ -32,8 +32,8 @@ from retail_platform.lakehouse.heartbeat import QueryProgress
 from retail_platform.lakehouse.losses import ACCEPT_LOSS, RECOVER
 from retail_platform.settings import Settings
 
-# Nobody waits for these: as often as silver they would take half of its time from it. What the reactions say is read from
-# their topics by who acts on it.
+# Nobody waits for these: as often as silver they would take half of its time from it. What the reactions say, and are told,
+# is read from their topics by who acts on it.
 BRONZE_TRIGGER_SECONDS = 5
 REACTIONS_TRIGGER_SECONDS = 15
 MINUTE_SALES_TRIGGER_SECONDS = 60
@@ -81,10 +81,11 @@ class Stream:
 
     def _idle(self) -> list[TopicContract]:
         """The reactions' topics that are empty and were never read: most drains run where no reaction does."""
+        sources = self.settings.source_topics
         unread = [
             contract
             for contract in self.settings.topics
-            if contract in REACTION_TOPICS and not has_begun(checkpoint(self.settings, contract.silver_table.path))
+            if contract not in sources and not has_begun(checkpoint(self.settings, contract.silver_table.path))
         ]
         reach = kafka.offsets(self.settings, [contract.topic for contract in unread]) if unread else {}
         return [each for each in unread if all(first == last for first, last in reach[each.topic].values())]
@@ -99,7 +100,7 @@ class Stream:
         rows = first_deliveries(self._kafka(handle, [contract.topic]), contract, days, horizon, forgotten_at)
         batches = SilverBatches(handle, contract, days, silver, self.lake.quarantine, self.lake.ledger, self._pool)
         seconds, pool = self.settings.ingest_trigger_seconds, POOL_SILVER
-        if contract in REACTION_TOPICS:
+        if contract not in self.settings.source_topics:
             seconds, pool = max(REACTIONS_TRIGGER_SECONDS, seconds), POOL_BEHIND
         self._run(handle, rows, batches, pool, seconds)
 

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from retail_platform.contracts import BRONZE_EVENTS, FRAUD_ALERTS, QUARANTINE_EVENTS, STOCK_LEVELS, TRANSACTIONS
+from retail_platform.contracts import (
+    BRONZE_EVENTS,
+    FRAUD_ALERTS,
+    FRAUD_LABELS,
+    QUARANTINE_EVENTS,
+    STOCK_LEVELS,
+    TRANSACTIONS,
+)
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.losses import repairs
 from retail_platform.lakehouse.reading import ledger
 from retail_platform.reactions.fraud.alerts import Alert, Hit
+from retail_platform.reactions.fraud.labels import Label, label_id
 from retail_platform.reactions.stock import levels
 from retail_platform.settings import Settings
 from retail_platform_tests.ingest.running import deliver, drain, empty_topics, message, rows, sale
@@ -38,18 +46,34 @@ def alert_of_noon() -> dict[str, Any]:
     return Alert(NOON, purchase, "T-1", "tok-1", "S1", hit, "p1", Decimal("0.5"), "medium").message()
 
 
-def test_alerts_and_levels_are_in_silver_once_and_a_drain_passes_over_the_topics_that_never_had_any(
+def label_of_the_next_day(alert: dict[str, Any]) -> dict[str, Any]:
+    given, purchase = NOON + dt.timedelta(days=1), alert["transaction_event_id"]
+    return Label(
+        label_id(purchase, "dismissed", given), given, purchase, NOON, "S1", "dismissed", analyst="a-7"
+    ).message()
+
+
+def test_alerts_labels_and_levels_are_in_silver_once_and_a_drain_passes_over_the_topics_that_never_had_any(
     spark: SparkSession, lake_settings: Settings
 ) -> None:
     settings = with_reactions(lake_settings)
     alert = alert_of_noon()
     _, (level,) = levels.step(levels.State(), levels.StockEvent("e", NOON, "S1", PRODUCT, "count", 7))
-    told = [message(alert, "tok-1", FRAUD_ALERTS.topic), message(level.message(), f"S1:{PRODUCT}", STOCK_LEVELS.topic)]
+    verdict = label_of_the_next_day(alert)
+    told = [
+        message(alert, "tok-1", FRAUD_ALERTS.topic),
+        message(level.message(), f"S1:{PRODUCT}", STOCK_LEVELS.topic),
+        *[message(verdict, verdict["transaction_event_id"], FRAUD_LABELS.topic)] * 2,
+    ]
     broken = message(alert | {"severity": "terrible"}, "tok-1", FRAUD_ALERTS.topic)
     deliver(settings, [*told, told[0], broken])
     drain(spark, settings)
     assert rows(settings, FRAUD_ALERTS.silver_table, "select event_id, score, severity from t") == [
         (alert["event_id"], Decimal("0.5000"), "medium")
+    ]
+    judged = "select transaction_event_id, transaction_time, verdict, analyst, business_date from t"
+    assert rows(settings, FRAUD_LABELS.silver_table, judged) == [
+        (alert["transaction_event_id"], NOON, "dismissed", "a-7", dt.date(2026, 3, 3))
     ]
     found = rows(settings, STOCK_LEVELS.silver_table, "select stock_key, on_hand, reason, counted_quantity from t")
     assert found == [(f"S1:{PRODUCT}", 7, "count", 7)]

@@ -1,0 +1,157 @@
+"""``retail fraud``: what an analyst says of alerts becomes labels in Kafka; what the rules are worth is told from the lake."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from retail_platform.cli import fraud as commands
+from retail_platform.cli.app import app
+from retail_platform.contracts import FRAUD_ALERTS, FRAUD_LABELS
+from retail_platform.contracts.judge import judge
+from retail_platform.errors import RetailError
+from retail_platform.reactions.fraud.alerts import Alert, Hit, alert_id
+from retail_platform.settings import Settings
+from retail_platform_tests.reactions.running import said
+from retail_platform_tests.warehouse.silver import LINES, Row, line, row_of, write
+
+DAY = dt.date(2026, 3, 2)
+PAID = dt.datetime(2026, 3, 2, 10, 30, tzinfo=dt.UTC)
+
+ALERTED, HONEST, QUIET, CASH = (str(uuid.uuid4()) for _ in range(4))
+
+Retail = Callable[..., Result]
+
+
+def bought(event_id: str, card: str | None = "tok-1", **values: Any) -> Row:
+    return line(event_id, DAY, card_token=card, register_id="S1-R1", **values)
+
+
+def alert(purchase: str, rule: str = "velocity_1h") -> dict[str, Any]:
+    hit = Hit(rule, "1", Decimal("0.5"), False, {"purchases": 9})
+    return Alert(PAID, purchase, f"T-{purchase}", "tok-1", "S1", hit, "p1", Decimal("0.5"), "medium").message()
+
+
+def write_lake(settings: Settings, purchases: Sequence[Row], alerts: Sequence[dict[str, Any]]) -> None:
+    write(settings, LINES, purchases)
+    write(settings, FRAUD_ALERTS.silver_table, [row_of(FRAUD_ALERTS, one, n) for n, one in enumerate(alerts)])
+    write(settings, FRAUD_LABELS.silver_table, [])
+
+
+@pytest.fixture
+def lake(lake_settings: Settings) -> Settings:
+    """Two purchases with alerts, one of them with two; one without; and one that was paid in cash."""
+    purchases = [bought(ALERTED), bought(ALERTED, number=2), bought(HONEST), bought(QUIET), bought(CASH, None)]
+    alerts = [alert(ALERTED), alert(ALERTED, "card_testing"), alert(HONEST), alert(HONEST, "velocity_24h")]
+    write_lake(lake_settings, purchases, alerts)
+    return lake_settings
+
+
+@pytest.fixture
+def retail(lake: Settings, monkeypatch: pytest.MonkeyPatch) -> Retail:
+    """Run a command of ``retail fraud`` on the test's lake."""
+    monkeypatch.setattr(commands, "get_settings", lambda: lake)
+    return lambda *arguments: CliRunner().invoke(app, ["fraud", *map(str, arguments)], env={"COLUMNS": "200"})
+
+
+def verdicts(settings: Settings) -> dict[str, str]:
+    """By purchase, the last verdict in Kafka."""
+    return {label["transaction_event_id"]: label["verdict"] for label in said(settings, FRAUD_LABELS)}
+
+
+def error(result: Result) -> str:
+    assert isinstance(result.exception, RetailError), result.output
+    return str(result.exception)
+
+
+def test_an_alert_and_a_purchase_are_labelled_by_their_ids_with_all_that_the_contract_asks(
+    lake: Settings, retail: Retail
+) -> None:
+    result = retail("label", alert_id("velocity_1h", ALERTED), "--verdict", "confirmed", "--analyst", "a-7")
+    assert (result.exit_code, result.stdout) == (0, "1 confirmed\n")
+    assert retail("label", QUIET.upper(), "--verdict", "dismissed").exit_code == 0
+    labels = {label["transaction_event_id"]: label for label in said(lake, FRAUD_LABELS)}
+    assert {name: label["verdict"] for name, label in labels.items()} == {ALERTED: "confirmed", QUIET: "dismissed"}
+    first = labels[ALERTED]
+    assert (first["store_id"], first["register_id"], first["analyst"]) == ("S1", "S1-R1", "a-7")
+    assert first["transaction_time"] == "2026-03-02T10:30:00.000000Z"
+    assert judge(FRAUD_LABELS, json.dumps(first).encode(), dt.datetime.now(dt.UTC), "UTC", DAY).reasons == ()
+
+
+@pytest.mark.parametrize("unknown", [CASH, str(uuid.uuid4()), "nonsense"])
+def test_what_is_no_purchase_with_a_card_is_named_and_nothing_is_sent(
+    lake: Settings, retail: Retail, unknown: str
+) -> None:
+    result = retail("label", unknown, "--verdict", "confirmed")
+    assert f"{unknown}: neither an alert nor a purchase with a card" in error(result)
+    assert verdicts(lake) == {}
+
+
+def test_the_truth_of_a_simulation_labels_its_frauds_and_dismisses_every_other_alert(
+    lake: Settings, retail: Retail, tmp_path: Path
+) -> None:
+    truth, elsewhere = tmp_path / "fraud.jsonl", str(uuid.uuid4())
+    truth.write_text(
+        "".join(json.dumps({"event_id": one, "kind": "velocity"}) + "\n" for one in (ALERTED, QUIET, elsewhere))
+    )
+    result = retail("label", "--file", truth, "--verdict", "confirmed", "--dismiss-others")
+    assert result.stdout == "2 confirmed, 1 dismissed\n"
+    assert f"{elsewhere}: neither an alert" in error(result)
+    assert verdicts(lake) == {ALERTED: "confirmed", QUIET: "confirmed", HONEST: "dismissed"}
+
+
+def test_rows_of_a_csv_say_their_own_verdict_and_time_and_sent_twice_they_are_the_same_labels(
+    lake: Settings, retail: Retail, tmp_path: Path
+) -> None:
+    rows = tmp_path / "labels.csv"
+    rows.write_text(f"event_id,verdict,event_time\n{ALERTED},,2026-03-09T09:00:00+01:00\n{HONEST},dismissed,\n")
+    for _ in range(2):
+        assert retail("label", "--file", rows, "--verdict", "confirmed").exit_code == 0
+    labels = [label for label in said(lake, FRAUD_LABELS) if label["transaction_event_id"] == ALERTED]
+    assert len(labels) == 2
+    assert labels[0] == labels[1]
+    assert (labels[0]["event_time"], labels[0]["verdict"]) == ("2026-03-09T08:00:00.000000Z", "confirmed")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("labels.txt", "", "neither a .csv nor a .jsonl"),
+        ("labels.jsonl", "7\n", "labels.jsonl line 1 is not a JSON object"),
+        ("labels.jsonl", '{"verdict": "confirmed"}\n', "line 1 has no event_id"),
+        ("labels.csv", f"event_id\n{ALERTED}\n", "labels.csv line 2 has no verdict"),
+        ("labels.csv", f"event_id,verdict\n{ALERTED},perhaps\n", "`verdict` is not one of confirmed, dismissed"),
+        ("labels.csv", f"event_id,verdict,event_time\n{ALERTED},confirmed,monday\n", "monday is no RFC 3339 time"),
+        ("labels.csv", f"event_id,verdict,event_time\n{ALERTED},confirmed,2999-01-01T00:00:00Z\n", "past the broker's"),
+        ("missing.csv", None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named_by_its_line_and_nothing_is_sent(
+    lake: Settings, retail: Retail, tmp_path: Path, name: str, text: str | None, named: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert named in error(retail("label", "--file", tmp_path / name))
+    assert verdicts(lake) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "either an EVENT_ID or --file"),
+        ((ALERTED,), "--verdict confirmed or --verdict dismissed"),
+        ((ALERTED, "--verdict", "confirmed", "--dismiss-others"), "--dismiss-others needs --file"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(retail: Retail, arguments: tuple[str, ...], named: str) -> None:
+    result = retail("label", *arguments)
+    assert result.exit_code == 2
+    assert named in " ".join(result.stderr.split())
