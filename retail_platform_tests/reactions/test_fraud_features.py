@@ -15,8 +15,8 @@ from retail_platform.reactions.fraud.features import (
     WINDOWS,
     CustomerState,
     Sale,
+    cents,
     customer_step,
-    sale,
     terminal_learn,
     terminal_step,
     unpacked_customer,
@@ -24,6 +24,7 @@ from retail_platform.reactions.fraud.features import (
     vector,
 )
 from retail_platform.reactions.fraud.labels import Label
+from retail_platform.reactions.fraud.purchases import purchase
 from retail_platform_tests.reactions import fraud_sales
 
 FEW = settings(max_examples=30, deadline=None)
@@ -137,5 +138,6 @@ def test_a_late_purchase_sees_nothing_after_its_own_time():
 
 
 def test_a_transaction_is_counted_in_whole_seconds_and_cents():
-    event = fraud_sales.sale(1, 0.9)
-    assert sale(event, Decimal("12.345")) == Sale(event.event_id, int(fraud_sales.NOON.timestamp()), 1_235)
+    bought = purchase(fraud_sales.sale(1, 0.9), Decimal("12.345"))
+    assert bought.sale == Sale(bought.event_id, int(fraud_sales.NOON.timestamp()), 1_235)
+    assert cents(Decimal("12.344999")) == 1_234

@@ -10,6 +10,7 @@ from typing import Any
 
 from retail_platform.reactions.events import Transaction
 from retail_platform.reactions.fraud.parameters import Parameters
+from retail_platform.reactions.fraud.purchases import CardPurchase
 from retail_platform.reactions.fraud.rules import Evidence
 from retail_platform.reactions.fraud.scoring import Severity, noisy_or, severity
 from retail_platform.reactions.outputs import evidence, output_id, rfc3339
@@ -60,9 +61,9 @@ class Alert:
         * ``card_token``: the card's token
         * ``store_id``: the store that made the sale
         * ``rule``: velocity_1h | velocity_24h | card_testing | impossible_travel | unusual_amount | first_seen_store |
-          first_seen_device | store_risk
+          first_seen_device | store_risk | model
         * ``rule_version``: version of the rule's code
-        * ``parameter_version``: version of the thresholds
+        * ``parameter_version``: version of the thresholds; of the rule model, that of the model
         * ``score``: decimal text with four places, 0 to 1: noisy-or of the rules out of shadow that hit the purchase
         * ``severity``: low | medium | high, from the score
         * ``shadow``: yes | no; with yes the rule is on trial, the alert is to be measured and not acted on
@@ -90,7 +91,9 @@ def alert_id(rule: str, transaction_event_id: str) -> str:
     return output_id(TOPIC, rule, transaction_event_id)
 
 
-def alerts(event: Transaction, card_token: str, hits: Sequence[Hit], parameters: Parameters) -> tuple[Alert, ...]:
+def alerts(
+    event: Transaction | CardPurchase, card_token: str, hits: Sequence[Hit], parameters: Parameters
+) -> tuple[Alert, ...]:
     """The alerts of the rules that hit one purchase, with the score that they make together."""
     score = noisy_or(hit.probability for hit in hits if not hit.shadow)
     return tuple(
