@@ -108,7 +108,7 @@ def simulate(
     duration: Annotated[str | None, typer.Option(help="How long, e.g. 90s, 10m, 24h. 1m live, 24h of a day.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same retailer, same events.")] = 0,
     stores: Annotated[int, typer.Option(help="Stores, besides the web shop.", min=1)] = 20,
-    customers: Annotated[int, typer.Option(help="Customers with an account.", min=1)] = 2000,
+    customers: Annotated[int, typer.Option(help="Customers with an account.", min=1)] = 20_000,
     products: Annotated[int, typer.Option(help="Products in the catalogue.", min=1)] = 500,
     start: Annotated[str, typer.Option(help="now, or a date (or date and time) to simulate.")] = "now",
     events: Annotated[int | None, typer.Option(help="How many events, instead of a rate.", min=1)] = None,

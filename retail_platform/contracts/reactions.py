@@ -21,7 +21,11 @@ FRAUD_ALERTS = TopicContract(
         Field("rule", Text(100), "The rule that hit."),
         Field("rule_version", Text(20), "Version of the rule's code."),
         Field("parameter_version", Text(20), "Version of its thresholds."),
-        Field("score", Amount("0", "1"), "Probability of fraud, from all rules out of shadow that hit the purchase."),
+        Field(
+            "score",
+            Amount("0", "1"),
+            "Probability of fraud, from all rules of the card out of shadow that hit the purchase; another rule by itself.",
+        ),
         Field("severity", Enumeration(("low", "medium", "high")), "How urgent it is, from the score."),
         Field("shadow", Enumeration(("yes", "no")), "Yes: the rule is on trial; measure the alert, do not act on it."),
         Field("evidence", Text(_LONGEST_EVIDENCE), "The rule's inputs and thresholds, a JSON object as text."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from retail_platform.contracts import FRAUD_ALERTS, FRAUD_LABELS, TRANSACTIONS
 from retail_platform.lakehouse.manifest import manifest
@@ -45,7 +45,7 @@ class Hit:
 
     rule: str
     transaction_event_id: str
-    verdict: str | None
+    verdict: Literal["confirmed", "dismissed"] | None
 
 
 def cases(settings: Settings, ids: Sequence[str]) -> dict[str, Case]:

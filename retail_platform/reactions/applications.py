@@ -9,6 +9,7 @@ from retail_platform.contracts.reactions import (
     CUSTOMER_REFRESHES,
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
+    FRAUD_LABELS,
     LIVE_METRICS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
@@ -34,7 +35,8 @@ class ReactionApplication:
 REACTIONS = ReactionApplication(
     "reactions",
     "fraud alerts, stock levels and reorder requests within a second of an event",
-    (FRAUD_ALERTS, STOCK_LEVELS, REORDER_REQUESTS),
+    writes=(FRAUD_ALERTS, STOCK_LEVELS, REORDER_REQUESTS),
+    hears=(FRAUD_LABELS,),
 )
 
 #: Apart, because each sale touches some fifteen of its cells: an alert must not wait behind them.

@@ -172,16 +172,21 @@ def test_live_events_come_evenly_whatever_the_hour() -> None:
     assert set(minutes.values()) == {600}
 
 
-def test_customers_come_back_with_their_card(trading_day: list[Message]) -> None:
+def test_customers_come_back_with_their_card_on_another_day_mostly_and_never_all_day_long() -> None:
     cards = defaultdict(set)
     visits: Counter[str] = Counter()
-    for message in trading_day:
-        body = event(message) if message.label == "transaction" else {}
+    of_a_day: Counter[tuple[str, dt.date]] = Counter()
+    # So much trade for so few customers that each comes whenever they would.
+    for message in simulate(plan(events=20_000, duration=dt.timedelta(days=14), customers=200, returns=0)):
+        body = event(message)
         if "customer_id" in body and "card_token" in body["payment"]:
             cards[body["customer_id"]].add(body["payment"]["card_token"])
             visits[body["customer_id"]] += 1
+            of_a_day[body["customer_id"], when(message).date()] += 1
     assert visits.most_common(1)[0][1] > 10
     assert all(len(tokens) == 1 for tokens in cards.values())
+    assert max(of_a_day.values()) <= 5
+    assert sum(count == 1 for count in of_a_day.values()) > 0.8 * len(of_a_day)
 
 
 def test_a_return_refers_to_an_earlier_sale_of_the_store_and_gives_back_what_was_bought() -> None:

@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -23,6 +23,7 @@ from retail_platform.reactions.events import Transaction, transaction
 from retail_platform.reactions.fraud import cards
 from retail_platform.reactions.fraud.alerts import Alert, alert_id
 from retail_platform.reactions.fraud.geography import kilometres
+from retail_platform.reactions.fraud.measures import CRITERIA
 from retail_platform.reactions.fraud.parameters import DEFAULT, Parameters
 from retail_platform.reactions.fraud.scoring import noisy_or, severity
 from retail_platform.reactions.fraud.state import State, main_category, unpacked
@@ -369,6 +370,21 @@ def test_planted_fraud_of_every_kind_is_found_among_a_retailers_days():
     for kind in ("card_testing", "velocity", "impossible_travel"):
         assert found[kind] == planted[kind]
     assert len(found["unusual_amount"]) >= math.ceil(0.7 * len(planted["unusual_amount"]))
+
+
+def test_on_an_honest_day_no_rule_hits_as_much_as_the_release_criteria_allow():
+    plan = Plan(start=NOON - dt.timedelta(hours=12), events=10_000, seed=5, late=0.01, out_of_order=0.02)
+    states: defaultdict[str, State] = defaultdict(State)
+    hits: Counter[str] = Counter()
+    purchases = 0
+    for sent in simulate(plan):
+        event = _event(sent)
+        if event is not None and event.card_token is not None:
+            purchases += event.event_type == "sale"
+            states[event.card_token], raised = cards.step(states[event.card_token], event, event.amount)
+            hits.update(alert.hit.rule for alert in raised)
+    assert purchases > 5_000
+    assert all(count < CRITERIA.traffic * purchases for count in hits.values()), hits
 
 
 def _event(sent) -> Transaction | None:

@@ -18,7 +18,9 @@ from retail_platform.cli.app import app
 from retail_platform.contracts import FRAUD_ALERTS, FRAUD_LABELS
 from retail_platform.contracts.judge import judge
 from retail_platform.errors import RetailError
+from retail_platform.reactions.fraud import cards, stores
 from retail_platform.reactions.fraud.alerts import Alert, Hit, alert_id
+from retail_platform.reactions.fraud.labels import Label, Verdict, label_id
 from retail_platform.settings import Settings
 from retail_platform_tests.reactions.running import said
 from retail_platform_tests.warehouse.silver import LINES, Row, line, row_of, write
@@ -38,6 +40,12 @@ def bought(event_id: str, card: str | None = "tok-1", **values: Any) -> Row:
 def alert(purchase: str, rule: str = "velocity_1h") -> dict[str, Any]:
     hit = Hit(rule, "1", Decimal("0.5"), False, {"purchases": 9})
     return Alert(PAID, purchase, f"T-{purchase}", "tok-1", "S1", hit, "p1", Decimal("0.5"), "medium").message()
+
+
+def label_row(purchase: str, verdict: Verdict, offset: int) -> Row:
+    identity = label_id(purchase, verdict, PAID)
+    row = row_of(FRAUD_LABELS, Label(identity, PAID, purchase, PAID, "S1", verdict).message(), offset)
+    return row | {"append_time": PAID + dt.timedelta(days=7, seconds=offset)}
 
 
 def write_lake(settings: Settings, purchases: Sequence[Row], alerts: Sequence[dict[str, Any]]) -> None:
@@ -141,6 +149,41 @@ def test_a_file_that_is_wrong_is_named_by_its_line_and_nothing_is_sent(
         (tmp_path / name).write_text(text)
     assert named in error(retail("label", "--file", tmp_path / name))
     assert verdicts(lake) == {}
+
+
+def test_each_rule_is_measured_by_its_hits_the_last_verdicts_and_the_purchases_of_the_days(
+    lake_settings: Settings, retail: Retail
+) -> None:
+    first, second = (f"{number:02}000000-0000-4000-8000-000000000000" for number in (1, 2))
+    more = [bought(f"{number:08}-0000-4000-8000-000000000000") for number in range(10_000, 20_000)]
+    next_day = line(second, DAY + dt.timedelta(days=1), card_token="tok-2")
+    write(lake_settings, LINES, [bought(first), next_day, *more])
+    hit = [one["event_id"] for one in more[:40]]
+    alerts = [row_of(FRAUD_ALERTS, alert(purchase, "card_testing"), number) for number, purchase in enumerate(hit)]
+    write(lake_settings, FRAUD_ALERTS.silver_table, alerts)
+    # All are dismissed at first, and then every second of them is fraud after all.
+    labels = [label_row(purchase, "dismissed", number) for number, purchase in enumerate(hit)]
+    labels += [label_row(purchase, "confirmed", 100 + number) for number, purchase in enumerate(hit[::2])]
+    write(lake_settings, FRAUD_LABELS.silver_table, labels[::-1])
+
+    told = json.loads(retail("rules", "--from", DAY, "--to", DAY, "--json").stdout)
+    # With the lake of the fixture: three purchases with a card more, one of them hit by card testing.
+    assert told["purchases"] == 10_004
+    rules = {entry["rule"]: entry for entry in told["rules"]}
+    assert set(rules) == {*cards.RULES, stores.RULE}
+    testing = rules["card_testing"]
+    assert [testing[name] for name in ("hits", "labelled", "confirmed", "precision", "mode", "released")] == [
+        41, 40, 20, 0.5, "live", True,
+    ]  # fmt: skip
+    assert rules["velocity_1h"]["missing"] == ["0 of 30 labels"]
+    assert (rules["store_risk"]["mode"], rules["store_risk"]["released"]) == ("shadow", False)
+    assert json.loads(retail("rules", "--json").stdout)["purchases"] == 10_005
+    shown = " ".join(retail("rules").stdout.split())
+    assert "│ card_testing │ live │ 41 │ 40 │ 20 │ 50.0% │ 0.410% │ passes │" in shown
+
+
+def test_rules_that_saw_no_purchase_are_not_measured(retail: Retail) -> None:
+    assert "no purchase with a card on these days" in error(retail("rules", "--from", "2026-04-01"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def one(found, confirmed, dismissed, purchases=100_000):
 def test_a_rule_with_30_percent_fraud_and_few_hits_may_be_released():
     rule = one(hits("rule", 100), 30, 70)
     assert rule.released
-    assert rule.row() == ("rule", "100", "100", "30.0%", "0.100%", "release")
+    assert rule.row() == ("rule", "100", "100", "30", "30.0%", "0.100%", "passes")
     assert len(rule.row()) == len(HEADER)
 
 
@@ -37,7 +37,7 @@ def test_a_rule_without_enough_verdicts_is_not_believed():
     assert one(hits("rule", 100), 29, 0).missing == ("29 of 30 labels",)
     unlabelled = one(hits("rule", 100), 0, 0)
     assert unlabelled.precision is None
-    assert unlabelled.row()[3] == "–"
+    assert unlabelled.row()[4] == "–"
 
 
 def test_a_purchase_that_a_rule_hits_twice_counts_once_and_each_rule_for_itself():

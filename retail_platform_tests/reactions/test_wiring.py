@@ -6,6 +6,7 @@ import datetime as dt
 import signal
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from quixstreams.models.topics.admin import TopicAdmin
 from retail_platform.contracts import (
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
+    FRAUD_LABELS,
     INVENTORY,
     LIVE_METRICS,
     PRICE_UPDATES,
@@ -33,7 +35,8 @@ from retail_platform.producer import customer_refreshes
 from retail_platform.producer.message import Message
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
 from retail_platform.reactions.events import Transaction, transaction
-from retail_platform.reactions.fraud import cards
+from retail_platform.reactions.fraud import cards, purchases, stores
+from retail_platform.reactions.fraud.labels import Label, Verdict, label_id
 from retail_platform.reactions.fraud.state import State
 from retail_platform.reactions.metrics.rates import Rates, read_rates
 from retail_platform.reactions.prices import live
@@ -90,6 +93,25 @@ def in_a_batch(purchases: list[Transaction], rates: Rates) -> dict[str, dict[str
         card = purchase.card_token or ""
         usd = purchase.amount * (rates.on(purchase.currency, purchase.event_time.date()) or 0)
         states[card], alerts = cards.step(states.get(card, State()), purchase, usd)
+        found |= {alert.alert_id: alert.message() for alert in alerts}
+    return found
+
+
+def label(purchase: Transaction, verdict: Verdict) -> Label:
+    """A verdict that is given now."""
+    given, paid = dt.datetime.now(dt.UTC), purchase.event_time
+    identity = label_id(purchase.event_id, verdict, given)
+    return Label(identity, given, purchase.event_id, paid, purchase.store_id, verdict)
+
+
+def stores_in_a_batch(events: Iterable[Transaction | Label]) -> dict[str, dict[str, Any]]:
+    """The alerts of risky stores over the purchases and verdicts in this order, by id."""
+    states: dict[str, stores.Counts] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        taken = event if isinstance(event, Label) else purchases.from_transaction(event)
+        assert taken is not None
+        states[taken.store_id], alerts = stores.step(states.get(taken.store_id, stores.Counts()), taken)
         found |= {alert.alert_id: alert.message() for alert in alerts}
     return found
 
@@ -203,14 +225,14 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
         )
         for number in range(300)
     ]
-    purchases = typed(events)
+    sales = typed(events)
     with FX_RATES.open() as lines:
         rates = read_rates(lines)
-    alerts = in_a_batch(purchases, rates)
+    alerts = in_a_batch(sales, rates)
     assert len(alerts) > 50
     midnight, cutoffs = publish_customers(reactions_settings, {event["customer_id"] for event in events})
     # New, loyal, champion; and at midnight one that is too good to lose.
-    segments = segments_in_a_batch(purchases, rates, cutoffs, midnight)
+    segments = segments_in_a_batch(sales, rates, cutoffs, midnight)
     assert len(segments) == 10 * 4
 
     def mine(contract: TopicContract, field: str) -> list[dict[str, Any]]:
@@ -231,6 +253,11 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
         process.send_signal(signal.SIGKILL)
         process.wait()
     latest = bought(f"tok-last-{mark}", LONDON, 0)
+    # Of each three purchases of the week before two were fraud; the last verdict of all takes one back.
+    labels = [label(sale, "dismissed" if number % 3 == 0 else "confirmed") for number, sale in enumerate(sales)]
+    labels.append(label(sales[1], "dismissed"))
+    risky = stores_in_a_batch([*sales, *labels, *typed([latest])])
+    assert {alert["transaction_event_id"] for alert in risky.values()} == {latest["event_id"]}
 
     def price() -> dict[str, Any]:
         mine = [row for row in said(reactions_settings, PRICE_UPDATES) if row["product_id"] == "P1"]
@@ -244,14 +271,20 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
         assert refresh.asset_materializations_for_node("customer_refreshes")[0].metadata["customers"].value == 10
         until(process, "all alerts", lambda: len(raised()) >= len(alerts))
         until(other, "the segments of midnight", lambda: len(moved()) >= len(segments))
+        keyed = [message(one.message(), one.transaction_event_id, FRAUD_LABELS.topic) for one in (*labels, labels[-1])]
+        deliver(reactions_settings, keyed)
+        heard = FRAUD_LABELS.named(f"{reactions_settings.reactions_group}-fraud-by-store")
+        until(process, "the verdicts", lambda: len(said(reactions_settings, heard)) == len(sales) + len(keyed))
         # Of a week ago are all sales so far; with this one demand and stock are known up to now.
         deliver(reactions_settings, [message(latest)])
         until(other, "the price", lambda: price().get("status") == "recommended")
         update = price()
+        until(process, "the risky store", lambda: len(raised()) >= len(alerts) + len(risky))
+    alerts |= risky
     for wanted, found in ((alerts, raised()), (segments, moved())):
         assert len(found) == len({row["event_id"] for row in found})
         assert {row["event_id"]: row for row in found} == wanted
-    assert decided(update) == priced_in_a_batch([*purchases, *typed([latest])], rates, "P1", on_hand=-2 * 301)
+    assert decided(update) == priced_in_a_batch([*sales, *typed([latest])], rates, "P1", on_hand=-2 * 301)
     assert {_reasons(CUSTOMER_SEGMENTS, row) for row in moved()} | {_reasons(PRICE_UPDATES, update)} == {()}
 
 

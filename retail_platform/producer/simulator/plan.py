@@ -34,7 +34,7 @@ class Plan:
     live: bool = False
     seed: int = 0
     stores: int = 20
-    customers: int = 2000
+    customers: int = 20_000
     products: int = 500
     returns: float = 0.05
     movements: float = 0.10

@@ -49,7 +49,8 @@ class Books:
     """What changes while the retailer trades. ``run`` sets the numbers of this window apart from any other's.
 
     ``stock`` holds units by (store id, product id), ``low`` what is to be ordered, ``recent`` the sales of a store that
-    may yet be returned, ``planned`` a heap of what is still to happen.
+    may yet be returned, ``planned`` a heap of what is still to happen, ``rested`` when a customer (by id) may shop again, in
+    milliseconds since 1970.
     """
 
     random: Random
@@ -60,6 +61,7 @@ class Books:
     low: deque[tuple[str, str]] = field(default_factory=deque)
     planned: list[Planned] = field(default_factory=list)
     promotions: dict[int, dict[str, int]] = field(default_factory=dict)
+    rested: dict[str, float] = field(default_factory=dict)
 
     def next_number(self) -> str:
         """A number that no other document of any window has."""

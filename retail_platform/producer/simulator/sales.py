@@ -13,9 +13,15 @@ from retail_platform.producer.simulator.retailer import Books, Retailer
 from retail_platform.producer.simulator.stock import sold
 from retail_platform.producer.simulator.stores import Store
 
-_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
 _KNOWN_AT_TILL = 0.65
 _TRAVELLER = 0.03
+# Who has shopped comes back another day, now and then once more within hours; so no card buys dozens of times a day, however
+# much is traded.
+_AGAIN_TODAY = 0.1
+_HOURS_TODAY = (0.2, 6.0)
+_HOURS_UNTIL_ANOTHER_DAY = (16.0, 32.0)
 _PICKED_UP = 0.25
 _WHOLE_RETURN = 0.5
 _ADDITIONAL_LINES = 1.4
@@ -29,8 +35,10 @@ _QUANTITIES = weighted([(1, 78), (2, 14), (3, 4), (4, 2), (6, 1), (12, 1)])
 def sale(retailer: Retailer, books: Books, store: Store, milliseconds: int) -> Event:
     """A sale of the store, without its id and time; it takes stock and may be returned later."""
     random = books.random
-    customer = _shopper(retailer, store, random)
-    home = customer.home if store.web and customer else store
+    drawn = _shopper(retailer, store, random)
+    home = drawn.home if store.web and drawn else store
+    # Who was here too lately stays away; somebody unknown of the same place comes instead.
+    customer = drawn if drawn and _comes_again(books, drawn, milliseconds) else None
     items = basket(retailer, books, home.currency, milliseconds)
     method = (_WEB_PAYMENTS if store.web else _TILL_PAYMENTS).draw(random)
     payment: Event = {"method": method}
@@ -114,6 +122,16 @@ def line(product: Product, quantity: int, currency: str, offers: dict[str, int])
 def money(cents: int) -> str:
     """Cents as an exact decimal string."""
     return f"{cents // 100}.{cents % 100:02d}"
+
+
+def _comes_again(books: Books, customer: Customer, milliseconds: int) -> bool:
+    """Whether the customer may shop now; then it is written down from when on they may again."""
+    if milliseconds < books.rested.get(customer.id, 0.0):
+        return False
+    again_today = books.random.random() < _AGAIN_TODAY
+    hours = books.random.uniform(*(_HOURS_TODAY if again_today else _HOURS_UNTIL_ANOTHER_DAY))
+    books.rested[customer.id] = milliseconds + hours * _HOUR_MS
+    return True
 
 
 def _shopper(retailer: Retailer, store: Store, random: Random) -> Customer | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from retail_platform.reactions.events import Transaction
 from retail_platform.reactions.fraud.parameters import Parameters
 from retail_platform.reactions.fraud.purchases import CardPurchase
 from retail_platform.reactions.fraud.rules import Evidence
@@ -64,7 +63,8 @@ class Alert:
           first_seen_device | store_risk | model
         * ``rule_version``: version of the rule's code
         * ``parameter_version``: version of the thresholds; of the rule model, that of the model
-        * ``score``: decimal text with four places, 0 to 1: noisy-or of the rules out of shadow that hit the purchase
+        * ``score``: decimal text with four places, 0 to 1: noisy-or of the rules out of shadow that hit it, the
+          card's together, store risk and model each by itself
         * ``severity``: low | medium | high, from the score
         * ``shadow``: yes | no; with yes the rule is on trial, the alert is to be measured and not acted on
         * ``evidence``: text, a JSON object: the inputs of the rule and the thresholds that they passed
@@ -91,18 +91,16 @@ def alert_id(rule: str, transaction_event_id: str) -> str:
     return output_id(TOPIC, rule, transaction_event_id)
 
 
-def alerts(
-    event: Transaction | CardPurchase, card_token: str, hits: Sequence[Hit], parameters: Parameters
-) -> tuple[Alert, ...]:
+def alerts(purchase: CardPurchase, hits: Sequence[Hit], parameters: Parameters) -> tuple[Alert, ...]:
     """The alerts of the rules that hit one purchase, with the score that they make together."""
     score = noisy_or(hit.probability for hit in hits if not hit.shadow)
     return tuple(
         Alert(
-            event_time=event.event_time,
-            transaction_event_id=event.event_id,
-            transaction_id=event.transaction_id,
-            card_token=card_token,
-            store_id=event.store_id,
+            event_time=purchase.event_time,
+            transaction_event_id=purchase.event_id,
+            transaction_id=purchase.transaction_id,
+            card_token=purchase.card_token,
+            store_id=purchase.store_id,
             hit=hit,
             parameter_version=parameters.version,
             score=score,

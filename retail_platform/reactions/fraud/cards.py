@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from retail_platform.reactions.events import Transaction
-from retail_platform.reactions.fraud import rules
+from retail_platform.reactions.fraud import purchases, rules
 from retail_platform.reactions.fraud.alerts import Alert, Hit, alerts
 from retail_platform.reactions.fraud.parameters import DEFAULT, Parameters
 from retail_platform.reactions.fraud.state import Purchase, State, purchase
@@ -36,12 +36,13 @@ def step(
     amounts are silent. A return, an event without a card, and a duplicate of a
     remembered event change nothing and raise nothing.
     """
-    if event.event_type != "sale" or event.card_token is None or state.knows(event.event_id):
+    bought = purchases.from_transaction(event)
+    if bought is None or state.knows(bought.event_id):
         return state, ()
     new = purchase(event, amount_usd)
     hits = tuple(_hits(state.purchases, new, parameters))
     kept = (*state.purchases, new)[-parameters.remembered :]
-    return State(kept), alerts(event, event.card_token, hits, parameters)
+    return State(kept), alerts(bought, hits, parameters)
 
 
 def _hits(history: tuple[Purchase, ...], new: Purchase, parameters: Parameters) -> Iterator[Hit]:

@@ -15,9 +15,10 @@ class Counts:
     ``buckets`` ascending, whole numbers of the bucket's length since 1970; ``purchases`` beside them; ``frauds``: (event_id
     of the transaction, its bucket); ``recent``: ids of the newest events, transactions and labels, by arrival.
 
-    Bounded by the horizon that is kept, by as many buckets as lie in it, and by ``remembered`` ids. A duplicate is told as
-    long as fewer than ``remembered`` other events of the key came after it; frauds are a set, so a verdict given again
-    changes nothing however late.
+    Bounded by the horizon that is kept, by as many buckets as lie in it, by the frauds confirmed in it, and by ``remembered``
+    ids. A duplicate is told as long as fewer than ``remembered`` other events of the key came after it; frauds are a set, so a
+    verdict given again changes nothing however late. A verdict may come before its purchase, as when both are read again
+    from the beginning: the counts are the same in the end.
     """
 
     buckets: tuple[int, ...] = ()
@@ -35,10 +36,17 @@ class Counts:
         }
 
     def within(self, after: int, until: int) -> tuple[int, int]:
-        """(purchases, confirmed frauds) of the buckets past ``after`` and up to ``until``."""
+        """(purchases, confirmed frauds) of the buckets past ``after`` and up to ``until``.
+
+        A fraud counts where purchases do: of a time that was never seen, or is no longer kept, there would be frauds alone.
+        """
         start, end = bisect_right(self.buckets, after), bisect_right(self.buckets, until)
-        frauds = sum(1 for _, bucket in self.frauds if after < bucket <= until)
+        frauds = sum(1 for _, bucket in self.frauds if after < bucket <= until and self._has(bucket))
         return sum(self.purchases[start:end]), frauds
+
+    def _has(self, bucket: int) -> bool:
+        place = bisect_left(self.buckets, bucket)
+        return place < len(self.buckets) and self.buckets[place] == bucket
 
 
 def unpacked(packed: Mapping[str, Any] | None) -> Counts:
@@ -60,23 +68,21 @@ def counted(counts: Counts, event_id: str, bucket: int, kept: int, remembered: i
     buckets, purchases = entered(counts.buckets, counts.purchases, bucket, 1)
     oldest = buckets[-1] - kept
     gone = bisect_left(buckets, oldest)
-    frauds = counts.frauds
-    if frauds and gone:
-        frauds = tuple(fraud for fraud in frauds if fraud[1] >= oldest)
+    frauds = tuple(fraud for fraud in counts.frauds if fraud[1] >= oldest)
     return Counts(buckets[gone:], purchases[gone:], frauds, (*counts.recent, event_id)[-remembered:])
 
 
 def judged(
-    counts: Counts, label_id: str, transaction_event_id: str, bucket: int, *, fraud: bool, remembered: int
+    counts: Counts, label_id: str, transaction_event_id: str, bucket: int, *, fraud: bool, kept: int, remembered: int
 ) -> Counts:
     """With a verdict on the transaction of that bucket; of several verdicts on one the last to arrive holds.
 
-    A verdict on a time that is no longer kept changes no count.
+    A verdict on a time that is no longer ``kept`` changes no count.
     """
     if label_id in counts.recent:
         return counts
     frauds = tuple(known for known in counts.frauds if known[0] != transaction_event_id)
-    if fraud and counts.buckets and bucket >= counts.buckets[0]:
+    if fraud and (not counts.buckets or bucket >= counts.buckets[-1] - kept):
         frauds = (*frauds, (transaction_event_id, bucket))
     return replace(counts, frauds=frauds, recent=(*counts.recent, label_id)[-remembered:])
 

@@ -156,8 +156,7 @@ def terminal_step(counts: Counts, new: Sale, parameters: Parameters = DEFAULT) -
     if new.event_id in counts.recent:
         return counts, ()
     bucket, per_day = new.seconds // parameters.terminal_seconds, DAY_SECONDS // parameters.terminal_seconds
-    kept = (parameters.delay_days + WINDOWS[-1]) * per_day
-    after = counted(counts, new.event_id, bucket, kept, parameters.remembered)
+    after = counted(counts, new.event_id, bucket, _terminal_kept(parameters), parameters.remembered)
     until = bucket - parameters.delay_days * per_day
     found = tuple(value for days in WINDOWS for value in _number_and_risk(after, until - days * per_day, until))
     return after, found
@@ -172,6 +171,7 @@ def terminal_learn(counts: Counts, label: Label, parameters: Parameters = DEFAUL
         label.transaction_event_id,
         seconds // parameters.terminal_seconds,
         fraud=label.verdict == "confirmed",
+        kept=_terminal_kept(parameters),
         remembered=parameters.remembered,
     )
 
@@ -206,6 +206,10 @@ def _times_usual(amount: float, number: float, mean: float) -> float:
 
 def _smoothed(number: float, risk: float) -> float:
     return (number * risk + _PRIOR_PURCHASES * _PRIOR_SHARE) / (number + _PRIOR_PURCHASES)
+
+
+def _terminal_kept(parameters: Parameters) -> int:
+    return (parameters.delay_days + WINDOWS[-1]) * (DAY_SECONDS // parameters.terminal_seconds)
 
 
 def _number_and_mean(

@@ -59,11 +59,12 @@ class Measure:
     def row(self) -> tuple[str, ...]:
         """The rule as a row under :data:`HEADER`."""
         precision = "–" if self.precision is None else f"{self.precision:.1%}"
-        verdict = "release" if self.released else "; ".join(self.missing)
-        return (self.rule, str(self.hits), str(self.labelled), precision, f"{self.traffic:.3%}", verdict)
+        verdict = "passes" if self.released else "; ".join(self.missing)
+        counts = (f"{count:,}" for count in (self.hits, self.labelled, self.confirmed))
+        return (self.rule, *counts, precision, f"{self.traffic:.3%}", verdict)
 
 
-HEADER = ("rule", "hits", "labelled", "precision", "of traffic", "verdict")
+HEADER = ("rule", "hits", "labelled", "confirmed", "precision", "of traffic", "criteria")
 
 
 def measure(

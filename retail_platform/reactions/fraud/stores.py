@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
-from retail_platform.reactions.events import Transaction
+from retail_platform.reactions.fraud import labels, purchases
 from retail_platform.reactions.fraud.alerts import Alert, Hit, alerts
 from retail_platform.reactions.fraud.delayed import Counts, counted, judged, unpacked
 from retail_platform.reactions.fraud.labels import Label
 from retail_platform.reactions.fraud.parameters import DAY_SECONDS, DEFAULT, Parameters, StoreRisk
+from retail_platform.reactions.fraud.purchases import CardPurchase
 from retail_platform.reactions.fraud.rules import Evidence
 from retail_platform.reactions.fraud.state import SECOND
 from retail_platform.reactions.outputs import micros
 
-__all__ = ["RULE", "Counts", "learn", "step", "unpacked"]
+__all__ = ["RULE", "Counts", "step", "unpacked", "unpacked_event"]
 
 RULE = "store_risk"
 _RULE_VERSION = "1"
 _DAY = DAY_SECONDS * SECOND
 
 
-def step(counts: Counts, event: Transaction, parameters: Parameters = DEFAULT) -> tuple[Counts, tuple[Alert, ...]]:
-    """The store's counts with the sale, and an alert when the store is risky. Counts are by UTC day.
+def unpacked_event(packed: Mapping[str, Any]) -> CardPurchase | Label:
+    """A purchase as :meth:`CardPurchase.packed` wrote it, or a valid event of ``fraud-labels``."""
+    return labels.from_message(packed) if "verdict" in packed else purchases.unpacked(packed)
 
-    The score of the alert is that of this rule alone: the card's rules run under another key. A return, an event without
-    a card, and a duplicate of a remembered event change nothing and raise nothing.
+
+def step(
+    counts: Counts, event: CardPurchase | Label, parameters: Parameters = DEFAULT
+) -> tuple[Counts, tuple[Alert, ...]]:
+    """The store's counts with the purchase or the verdict; for a purchase an alert, when the store is risky.
+
+    Counts are by UTC day. The score of the alert is that of this rule alone: the card's rules run under another key. A
+    duplicate of a remembered event changes nothing and raises nothing.
     """
-    if event.event_type != "sale" or event.card_token is None or event.event_id in counts.recent:
-        return counts, ()
     rule = parameters.store_risk
+    if isinstance(event, Label):
+        return _learned(counts, event, rule), ()
+    if event.event_id in counts.recent:
+        return counts, ()
     day = micros(event.event_time) // _DAY
-    after = counted(counts, event.event_id, day, rule.delay_days + rule.window_days, rule.remembered)
     evidence = _risk(counts, day, rule)
     hits = () if evidence is None else (Hit(RULE, _RULE_VERSION, rule.probability, rule.shadow, evidence),)
-    return after, alerts(event, event.card_token, hits, parameters)
+    after = counted(counts, event.event_id, day, _kept(rule), rule.remembered)
+    return after, alerts(event, hits, parameters)
 
 
-def learn(counts: Counts, label: Label, parameters: Parameters = DEFAULT) -> Counts:
-    """The store's counts with a verdict on one of its purchases."""
+def _learned(counts: Counts, label: Label, rule: StoreRisk) -> Counts:
     return judged(
         counts,
         label.event_id,
         label.transaction_event_id,
         micros(label.transaction_time) // _DAY,
         fraud=label.verdict == "confirmed",
-        remembered=parameters.store_risk.remembered,
+        kept=_kept(rule),
+        remembered=rule.remembered,
     )
+
+
+def _kept(rule: StoreRisk) -> int:
+    return rule.delay_days + rule.window_days
 
 
 def _risk(counts: Counts, day: int, rule: StoreRisk) -> Evidence | None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from retail_platform.reactions.fraud import tills
 from retail_platform.reactions.fraud.features import MODEL_NAMES
 from retail_platform.reactions.fraud.labels import Label
-from retail_platform.reactions.fraud.purchases import till
 from retail_platform.reactions.training.history import History
 
 Integers = NDArray[np.int64]
@@ -44,16 +43,19 @@ def dataset(history: History, first_day: int, timezone: zoneinfo.ZoneInfo) -> Da
     numbers: dict[str, int] = {}
     rows = []
     for event in history.events:
-        place = till(event.store_id, event.register_id)
         if isinstance(event, Label):
-            counts[place] = tills.learn(counts[place], event)
+            place = tills.till(event.store_id, event.register_id)
+            counts[place], _ = tills.features(counts[place], event)
             continue
-        cards[event.card_token], bought = tills.of_card(cards[event.card_token], event)
-        counts[place], found = tills.features(counts[place], bought) if bought else (counts[place], ())
-        day = event.event_time.astimezone(timezone).toordinal()
+        token = event.purchase.card_token
+        cards[token], bought = tills.of_card(cards[token], event)
+        if bought is None:
+            continue
+        counts[bought.till], found = tills.features(counts[bought.till], bought)
+        day = bought.purchase.event_time.astimezone(timezone).toordinal()
         if found and day >= first_day:
-            card = numbers.setdefault(event.card_token, len(numbers))
-            rows.append((found, event.event_id in history.frauds, day, card))
+            card = numbers.setdefault(token, len(numbers))
+            rows.append((found, bought.purchase.event_id in history.frauds, day, card))
     vectors, fraud, days, card_numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Dataset(
         np.array(vectors, dtype=np.float64).reshape(-1, len(MODEL_NAMES)),

@@ -16,6 +16,7 @@ from retail_platform.lakehouse.reading import rows_over
 from retail_platform.reactions.fraud.features import cents
 from retail_platform.reactions.fraud.labels import Label
 from retail_platform.reactions.fraud.purchases import CardPurchase
+from retail_platform.reactions.fraud.tills import TillPurchase
 from retail_platform.reactions.metrics.rates import Rates
 from retail_platform.settings import Settings
 
@@ -41,7 +42,7 @@ class History:
     ``frauds``: event_ids of the purchases that the last verdict, by arrival, confirms.
     """
 
-    events: tuple[CardPurchase | Label, ...]
+    events: tuple[TillPurchase | Label, ...]
     frauds: frozenset[str]
 
 
@@ -60,11 +61,16 @@ def history(settings: Settings, rates: Rates, first: dt.date, last: dt.date) -> 
     ]
     labels = [_label(*row) for row in _query(settings, _LABELS)]
     verdicts = {label.transaction_event_id: label.verdict for label in labels}
-    events: list[CardPurchase | Label] = [*purchases, *labels]
-    events.sort(key=lambda event: (event.event_time, event.event_id))
+    events: list[TillPurchase | Label] = [*purchases, *labels]
+    events.sort(key=_moment)
     return History(
         tuple(events), frozenset(event_id for event_id, verdict in verdicts.items() if verdict == "confirmed")
     )
+
+
+def _moment(event: TillPurchase | Label) -> tuple[dt.datetime, str]:
+    one = event if isinstance(event, Label) else event.purchase
+    return one.event_time, one.event_id
 
 
 def _purchase(
@@ -78,12 +84,13 @@ def _purchase(
     currency: str,
     business_date: dt.date,
     amount: Any,
-) -> CardPurchase | None:
+) -> TillPurchase | None:
     rate = rates.on(currency, business_date)
     if rate is None:
         return None
     moment = event_time.replace(tzinfo=dt.UTC)
-    return CardPurchase(event_id, moment, transaction_id, store_id, register_id, card_token, cents(amount * rate))
+    purchase = CardPurchase(event_id, moment, transaction_id, card_token, store_id)
+    return TillPurchase(purchase, register_id, cents(amount * rate))
 
 
 def _label(

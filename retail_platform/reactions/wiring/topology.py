@@ -19,6 +19,7 @@ from retail_platform.contracts.reactions import (
     CUSTOMER_REFRESHES,
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
+    FRAUD_LABELS,
     LIVE_METRICS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
@@ -29,7 +30,7 @@ from retail_platform.contracts.transactions import TRANSACTIONS
 from retail_platform.errors import SettingsError
 from retail_platform.reactions.applications import MARKETING, METRICS, ReactionApplication
 from retail_platform.reactions.events import Transaction, movement, transaction
-from retail_platform.reactions.fraud import cards
+from retail_platform.reactions.fraud import cards, purchases, stores
 from retail_platform.reactions.fraud.state import unpacked as unpacked_card
 from retail_platform.reactions.metrics import cells, duplicates
 from retail_platform.reactions.metrics.rates import Rates
@@ -63,7 +64,7 @@ def wire(app: Application, which: ReactionApplication, settings: Settings, rates
         _segments(app, sales, money, settings)
         _prices(app, sales, money, settings)
     else:
-        _fraud(app, sales, money)
+        _fraud(app, sales, money, settings)
         _stock(app, sales, _valid(app, INVENTORY, settings), settings)
 
 
@@ -100,8 +101,8 @@ def _by(rows: StreamingDataFrame, name: str, key: Callable[[Json], str]) -> Stre
     return rows.group_by(key, name=name, key_serializer="str", key_deserializer="str")
 
 
-def _fraud(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
-    """By card: its purchases in, alerts out."""
+def _fraud(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+    """By card its purchases in, alerts out; by store its purchases with cards and the verdicts on them in, alerts out."""
 
     def on_card(event: Json, state: Store) -> list[Json]:
         purchase = transaction(event)
@@ -112,9 +113,27 @@ def _fraud(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
             state.set("card", after.packed())
         return [alert.message() for alert in alerts]
 
+    def bought(event: Json) -> Json | None:
+        purchase = purchases.from_transaction(transaction(event))
+        return None if purchase is None else purchase.packed()
+
+    def on_store(packed: Json, state: Store) -> list[Json]:
+        before = stores.unpacked(state.get("store"))
+        after, alerts = stores.step(before, stores.unpacked_event(packed))
+        if after is not before:
+            state.set("store", after.packed())
+        return [alert.message() for alert in alerts]
+
     by_card = _by(sales.filter(lambda event: bool(_card(event))), "card", lambda event: cast("str", _card(event)))
-    alerts = by_card.apply(on_card, stateful=True, expand=True)
-    alerts.to_topic(sink(app, FRAUD_ALERTS), key=lambda alert: alert["card_token"])
+    changes = between(app, settings, "fraud-by-store")
+    for branch in (sales.apply(bought).filter(bool), _valid(app, FRAUD_LABELS, settings)):
+        branch.to_topic(changes, key=lambda packed: packed["store_id"])
+    out = sink(app, FRAUD_ALERTS)
+    for alerts in (
+        by_card.apply(on_card, stateful=True, expand=True),
+        app.dataframe(changes).apply(on_store, stateful=True, expand=True),
+    ):
+        alerts.to_topic(out, key=lambda alert: alert["card_token"])
 
 
 def _card(event: Json) -> str | None:
