@@ -10,19 +10,14 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.fraud_handbook import document
-from benchmarks.fraud_handbook.dataset import REACH_DAYS, Dataset, dataset
-from benchmarks.fraud_handbook.models import CANDIDATES, HANDBOOK, Make, scaled
-from benchmarks.fraud_handbook.protocol import (
-    DELAY_DAYS,
-    TEST_DAYS,
-    TRAIN_DAYS,
-    TRAIN_START,
-    Measures,
-    measured,
-    split,
-)
+from benchmarks.fraud_handbook.dataset import REACH_DAYS, dataset
+from benchmarks.fraud_handbook.models import CANDIDATES, HANDBOOK, Make
+from benchmarks.fraud_handbook.protocol import TRAIN_START, WEEKS, measured
 from benchmarks.fraud_handbook.simulator import DAY_SECONDS, Transactions, simulate
 from benchmarks.progress import counted, say
+from retail_platform.reactions.training.dataset import Dataset
+from retail_platform.reactions.training.measures import Measures
+from retail_platform.reactions.training.split import split
 from retail_platform.settings import PROJECT_ROOT
 
 RESULTS = PROJECT_ROOT / "docs" / "fraud-results.json"
@@ -33,7 +28,7 @@ CHOICE_SEED = 1_000
 #: Training weeks of the choice: their test weeks end before the test week of the protocol begins.
 CHOICE_STARTS = (TRAIN_START - 28, TRAIN_START - 21, TRAIN_START - 14)
 
-_WEEKS = TRAIN_DAYS + DELAY_DAYS + TEST_DAYS
+_DAYS = WEEKS.train_days + WEEKS.delay_days + WEEKS.test_days
 
 
 def measure(seeds: int) -> dict[str, Any]:
@@ -69,14 +64,14 @@ def publish(result: results.Result, file: Path = RESULTS, page: Path = DOCUMENT)
 
 
 def _chosen() -> dict[str, Measures]:
-    data = _dataset(simulate(CHOICE_SEED), CHOICE_STARTS[0], CHOICE_STARTS[-1] + _WEEKS, "choice")
-    weeks = [split(data, start) for start in CHOICE_STARTS]
+    data = _dataset(simulate(CHOICE_SEED), CHOICE_STARTS[0], CHOICE_STARTS[-1] + _DAYS, "choice")
+    weeks = [split(data, start, WEEKS) for start in CHOICE_STARTS]
     choice = {}
     with counted("candidates", len(CANDIDATES) * len(weeks)) as told:
         for number, (name, make) in enumerate(CANDIDATES.items()):
             found = []
             for week, (train, test) in enumerate(weeks, start=1):
-                found.append(measured(scaled(make()), train, test))
+                found.append(measured(make(), train, test))
                 told(number * len(weeks) + week)
             choice[name] = _over(found, statistics.fmean)
     return choice
@@ -84,12 +79,12 @@ def _chosen() -> dict[str, Measures]:
 
 def _seed(seed: int, models: dict[str, Make]) -> dict[str, Any]:
     transactions = simulate(seed)
-    data = _dataset(transactions, TRAIN_START, TRAIN_START + _WEEKS, f"seed {seed}")
-    train, test = split(data, TRAIN_START)
+    data = _dataset(transactions, TRAIN_START, TRAIN_START + _DAYS, f"seed {seed}")
+    train, test = split(data, TRAIN_START, WEEKS)
     found = {}
     with counted(f"models on seed {seed}", len(models)) as told:
         for number, (name, make) in enumerate(models.items(), start=1):
-            found[name] = measured(scaled(make()), train, test)
+            found[name] = measured(make(), train, test)
             told(number)
     return {
         "transactions": len(transactions.fraud),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.fraud_handbook.simulator import DAY_SECONDS, START, Flags, Floats, Integers, Transactions
+from benchmarks.fraud_handbook.simulator import DAY_SECONDS, START, Transactions
 from retail_platform.reactions.fraud.delayed import Counts
 from retail_platform.reactions.fraud.features import (
     WINDOWS,
@@ -17,11 +16,13 @@ from retail_platform.reactions.fraud.features import (
     Parameters,
     Sale,
     customer_step,
+    extended,
     terminal_learn,
     terminal_step,
     vector,
 )
 from retail_platform.reactions.fraud.labels import Label
+from retail_platform.reactions.training.dataset import Dataset
 
 #: To the second, as the handbook counts.
 HANDBOOK = Parameters("handbook", terminal_seconds=1)
@@ -33,22 +34,10 @@ _START_SECONDS = int(dt.datetime.combine(START, dt.time(), dt.UTC).timestamp())
 _TOLD_EVERY = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """The transactions with features: ``features`` (rows by 15), ``fraud``, ``day`` since the start, ``customer``."""
-
-    features: Floats
-    fraud: Flags
-    day: Integers
-    customer: Integers
-
-    def where(self, chosen: Flags) -> Dataset:
-        """The chosen rows."""
-        return Dataset(self.features[chosen], self.fraud[chosen], self.day[chosen], self.customer[chosen])
-
-
 def dataset(transactions: Transactions, first_day: int, told: Callable[[int], None] = lambda _: None) -> Dataset:
-    """The features of the transactions from ``first_day`` on; the days before it that they reach back to are counted too.
+    """The transactions from ``first_day`` on; the days before it that their features reach back to are counted too.
+
+    The features are those of ``MODEL_NAMES``: the first 15 are the handbook's. A card is a customer.
 
     A fraud's label reaches its terminal seven days after it, as an event in the stream would. ``told`` hears the number of
     transactions counted so far.
@@ -77,7 +66,7 @@ def dataset(transactions: Transactions, first_day: int, told: Callable[[int], No
         if fraud:
             coming.append((second + HANDBOOK.delay_days * DAY_SECONDS, terminal, _label(new)))
         if number >= first:
-            vectors.append(vector(new, of_customer, of_terminal))
+            vectors.append(extended(vector(new, of_customer, of_terminal)))
         if not number % _TOLD_EVERY:
             told(number - start)
     kept = slice(first, None)

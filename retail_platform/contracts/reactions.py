@@ -24,7 +24,7 @@ FRAUD_ALERTS = TopicContract(
         Field(
             "score",
             Amount("0", "1"),
-            "Probability of fraud, from all rules of the card out of shadow that hit the purchase; store risk by itself.",
+            "Probability of fraud, from all rules of the card out of shadow that hit the purchase; another rule by itself.",
         ),
         Field("severity", Enumeration(("low", "medium", "high")), "How urgent it is, from the score."),
         Field("shadow", Enumeration(("yes", "no")), "Yes: the rule is on trial; measure the alert, do not act on it."),

@@ -8,6 +8,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retail_platform.reactions.fraud import tills
 from retail_platform.reactions.fraud.delayed import Counts
 from retail_platform.reactions.fraud.features import (
     DEFAULT,
@@ -15,8 +16,8 @@ from retail_platform.reactions.fraud.features import (
     WINDOWS,
     CustomerState,
     Sale,
+    cents,
     customer_step,
-    sale,
     terminal_learn,
     terminal_step,
     unpacked_customer,
@@ -137,5 +138,6 @@ def test_a_late_purchase_sees_nothing_after_its_own_time():
 
 
 def test_a_transaction_is_counted_in_whole_seconds_and_cents():
-    event = fraud_sales.sale(1, 0.9)
-    assert sale(event, Decimal("12.345")) == Sale(event.event_id, int(fraud_sales.NOON.timestamp()), 1_235)
+    bought = tills.from_transaction(fraud_sales.sale(1, 0.9), Decimal("12.345"))
+    assert bought.sale == Sale(bought.purchase.event_id, int(fraud_sales.NOON.timestamp()), 1_235)
+    assert cents(Decimal("12.344999")) == 1_234

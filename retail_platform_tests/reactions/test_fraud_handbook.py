@@ -5,10 +5,14 @@ import pytest
 
 from benchmarks import results
 from benchmarks.fraud import publish
-from benchmarks.fraud_handbook.dataset import Dataset, dataset
+from benchmarks.fraud_handbook.dataset import dataset
 from benchmarks.fraud_handbook.document import PUBLISHED
-from benchmarks.fraud_handbook.protocol import card_precision, split
+from benchmarks.fraud_handbook.protocol import WEEKS
 from benchmarks.fraud_handbook.simulator import DAY_SECONDS, simulate
+from retail_platform.reactions.fraud.features import MODEL_NAMES
+from retail_platform.reactions.training.dataset import Dataset
+from retail_platform.reactions.training.measures import card_precision
+from retail_platform.reactions.training.split import split
 
 DAYS = 45
 
@@ -52,7 +56,7 @@ def test_a_compromised_terminal_is_all_fraud_for_four_weeks(transactions):
 def test_features_begin_with_the_day_asked_for_and_know_the_days_before(transactions):
     whole, part = dataset(transactions, 35), dataset(transactions, 40)
     assert np.array_equal(whole.features[whole.day >= 40], part.features)
-    assert part.features.shape == (len(part.fraud), 15)
+    assert part.features.shape == (len(part.fraud), len(MODEL_NAMES))
 
 
 def small(rows):
@@ -64,9 +68,9 @@ def small(rows):
 def test_a_test_day_leaves_out_the_customers_that_are_known_by_then():
     rows = [(0, 1, True), (6, 2, False), (7, 3, True), (8, 4, True), (13, 5, True)]
     rows += [(day, customer, False) for day in (14, 15, 20) for customer in (1, 2, 3, 4, 5)]
-    train, test = split(small(rows), 0)
+    train, test = split(small(rows), 0, WEEKS)
     assert set(train.day) == {0, 6}
-    by_day = {day: set(test.customer[test.day == day].tolist()) for day in (14, 15, 20)}
+    by_day = {day: set(test.card[test.day == day].tolist()) for day in (14, 15, 20)}
     assert by_day == {14: {2, 4, 5}, 15: {2, 5}, 20: {2}}
 
 

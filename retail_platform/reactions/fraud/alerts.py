@@ -60,11 +60,11 @@ class Alert:
         * ``card_token``: the card's token
         * ``store_id``: the store that made the sale
         * ``rule``: velocity_1h | velocity_24h | card_testing | impossible_travel | unusual_amount | first_seen_store |
-          first_seen_device | store_risk
+          first_seen_device | store_risk | model
         * ``rule_version``: version of the rule's code
-        * ``parameter_version``: version of the thresholds
+        * ``parameter_version``: version of the thresholds; of the rule model, that of the model
         * ``score``: decimal text with four places, 0 to 1: noisy-or of the rules out of shadow that hit it, the
-          card's together, store risk by itself
+          card's together, store risk and model each by itself
         * ``severity``: low | medium | high, from the score
         * ``shadow``: yes | no; with yes the rule is on trial, the alert is to be measured and not acted on
         * ``evidence``: text, a JSON object: the inputs of the rule and the thresholds that they passed

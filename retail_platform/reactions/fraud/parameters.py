@@ -138,6 +138,18 @@ class StoreRisk:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelRule:
+    """A trained model's score at or above the threshold that was set when it was trained.
+
+    ``features_told``: features that the evidence names, those that moved the score most. The score is the probability. In
+    shadow until the measures release it: a model is replaced, its rule is not.
+    """
+
+    features_told: int = 5
+    shadow: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     """All of them under one ``version``, which every alert names.
 
@@ -156,6 +168,7 @@ class Parameters:
     first_seen_device: FirstSeen = FirstSeen(Decimal("0.3"), shadow=True)
     # It hits every purchase of a risky store, the honest ones too: in shadow likewise.
     store_risk: StoreRisk = StoreRisk(shadow=True)
+    model: ModelRule = ModelRule()
     remembered: int = 128
     medium: Decimal = Decimal("0.5")
     high: Decimal = Decimal("0.8")
