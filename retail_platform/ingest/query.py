@@ -71,10 +71,15 @@ class QueryHandle:
 
     def offsets(self, batch_id: int) -> tuple[Offsets, Offsets, int]:
         """Where the batch starts and ends, and when it was planned (milliseconds), from the query's offset log."""
-        end, planned = self._logged(batch_id)
+        end, metadata = self._logged(batch_id)
         start = self._logged(batch_id - 1)[0] if batch_id else self.first
-        return start, end, planned
+        return start, end, int(metadata["batchTimestampMs"])
 
-    def _logged(self, batch_id: int) -> tuple[Offsets, int]:
+    def clock_went_back(self, batch_id: int) -> bool:
+        """Whether the batch was planned at a time that the watermark has passed: Spark drops its rows as late."""
+        metadata = self._logged(batch_id)[1]
+        return 0 < int(metadata["batchTimestampMs"]) <= int(metadata["batchWatermarkMs"])
+
+    def _logged(self, batch_id: int) -> tuple[Offsets, dict[str, Any]]:
         _, metadata, source = (self.checkpoint / "offsets" / str(batch_id)).text().strip().split("\n", 2)
-        return json.loads(source), int(json.loads(metadata)["batchTimestampMs"])
+        return json.loads(source), json.loads(metadata)

@@ -5,6 +5,10 @@ A twin that comes more than H after the first must be an event whose own time is
 was accepted at most 5 minutes before its event time), and only such events are looked up in silver. The horizon runs on
 the batch's own time, not on Kafka's append time: after an outage partitions lag unevenly, and a watermark on append
 time would drop the records of a slow one in silence.
+
+The watermark is the latest time of a batch less H, and never goes back. Where the machine's clock does, by less than H,
+the state still knows what it should: an entry lasts until the watermark is H past it. By more than H, Spark would drop
+every record as late, in silence: such a batch is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812
 
 from retail_platform.contracts.model import MAX_CLOCK_AHEAD_SECONDS, TopicContract
+from retail_platform.errors import RetailError
 from retail_platform.ingest.ledger import Counts, Ledger
 from retail_platform.ingest.query import QueryHandle
 from retail_platform.ingest.transforms import (
@@ -33,6 +38,7 @@ from retail_platform.ingest.transforms import (
     silver_rows,
 )
 from retail_platform.lakehouse.delta import Batch, LakeTable
+from retail_platform.lakehouse.losses import RECOVER
 
 _TAKEN = "taken"
 _VALID = "reasons is null"
@@ -83,7 +89,13 @@ class SilverBatches:
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
         """Write one micro-batch: silver and quarantine side by side, then the ledger."""
         with self.silver.between_batches:
-            self._write(rows, self.handle.begin(batch_id))
+            batch = self.handle.begin(batch_id)
+            if self.handle.clock_went_back(batch_id):
+                raise RetailError(
+                    "this machine's clock is back by more than INGEST_DEDUPE_HORIZON_MINUTES from where it was; nothing "
+                    f"was written. See that it is right, then renew the checkpoint with `{RECOVER} --all`"
+                )
+            self._write(rows, batch)
 
     def _write(self, rows: DataFrame, batch: Batch) -> None:
         with ExitStack() as stack:

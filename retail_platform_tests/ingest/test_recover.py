@@ -31,11 +31,11 @@ LINES = TRANSACTIONS.silver_table
 KAFKA_QUERIES = (BRONZE_EVENTS.path, LINES.path)
 
 
-def recover(spark: SparkSession, settings: Settings) -> dict[str, object]:
+def recover(spark: SparkSession, settings: Settings, *, everything: bool = False) -> dict[str, object]:
     from retail_platform.ingest.lake import open_lake
     from retail_platform.ingest.recovery import recover
 
-    return recover(open_lake(spark, settings), settings)
+    return recover(open_lake(spark, settings), settings, everything=everything)
 
 
 def accept_loss(spark: SparkSession, settings: Settings, reason: str | None = None) -> dict[str, object]:

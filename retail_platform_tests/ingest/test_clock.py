@@ -1,0 +1,73 @@
+"""A machine whose clock was ahead: the stream's memory of events goes by its watermark, which never goes back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from retail_platform.contracts import BRONZE_EVENTS, TRANSACTIONS
+from retail_platform.lakehouse import quality
+from retail_platform.lakehouse.checkpoints import checkpoint
+from retail_platform.settings import Settings
+from retail_platform_tests.ingest.running import StreamFailed, deliver, drain, message, rows, sale
+from retail_platform_tests.ingest.test_recover import recover
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LINES = TRANSACTIONS.silver_table
+
+
+def clock_was_ahead(settings: Settings, ahead: dt.timedelta) -> None:
+    """Leave the checkpoint as a last batch would have left it whose machine's clock was ``ahead`` of the one now."""
+    commits = Path(checkpoint(settings, LINES.path).path) / "commits"
+    newest = max((path for path in commits.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    version, metadata = newest.read_text().split("\n", 1)
+    horizon = dt.timedelta(minutes=settings.ingest_dedupe_horizon_minutes)
+    watermark = dt.datetime.now(dt.UTC) + ahead - horizon
+    told = json.loads(metadata) | {"nextBatchWatermarkMs": int(watermark.timestamp() * 1000)}
+    newest.write_text(f"{version}\n{json.dumps(told)}")
+    newest.with_name(f".{newest.name}.crc").unlink(missing_ok=True)
+
+
+def silver_events(settings: Settings) -> int:
+    return int(rows(settings, LINES, "select count(distinct event_id) from t")[0][0])
+
+
+def test_a_clock_that_was_a_day_ahead_stops_the_stream_and_a_recovery_loses_nothing(
+    spark: SparkSession, lake_settings: Settings
+) -> None:
+    known = sale()
+    deliver(lake_settings, [message(known)])
+    drain(spark, lake_settings)
+    clock_was_ahead(lake_settings, dt.timedelta(days=1))
+    deliver(lake_settings, [message(sale()), message(known)])
+    with pytest.raises(StreamFailed, match="clock .* back.*retail stream recover --all"):
+        drain(spark, lake_settings)
+    recover(spark, lake_settings, everything=True)
+    drain(spark, lake_settings)
+
+    assert silver_events(lake_settings) == 2
+    assert quality.duplicate_keys(lake_settings, LINES, None) == []
+    assert rows(lake_settings, BRONZE_EVENTS, "select count(*) from t") == [(3,)]
+    found, *_ = quality.balance(lake_settings)
+    assert (found.silver, found.duplicates, found.difference) == (2, 1, 0)
+
+
+def test_a_clock_that_was_ahead_by_less_than_the_horizon_changes_nothing(
+    spark: SparkSession, lake_settings: Settings
+) -> None:
+    known = sale()
+    deliver(lake_settings, [message(known)])
+    drain(spark, lake_settings)
+    clock_was_ahead(lake_settings, dt.timedelta(minutes=lake_settings.ingest_dedupe_horizon_minutes - 2))
+    for _ in range(2):
+        deliver(lake_settings, [message(sale()), message(known)])
+        drain(spark, lake_settings)
+
+    assert silver_events(lake_settings) == 3
+    assert quality.duplicate_keys(lake_settings, LINES, None) == []
