@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import dagster as dg
 
-from retail_platform.contracts import REACTION_TOPICS, WAREHOUSE_TABLES
 from retail_platform.contracts.model import Table
 from retail_platform.defs.common import (
     WAREHOUSE_POOL,
@@ -19,6 +18,7 @@ from retail_platform.defs.common import (
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import fingerprints
 from retail_platform.settings import Settings
+from retail_platform.warehouse.loading import tables_to_load
 from retail_platform.warehouse.sql import by_partition
 
 #: Metadata of a load: the fingerprint of each business date's silver files that it read.
@@ -32,8 +32,7 @@ def raw_key(table: Table) -> dg.AssetKey:
 
 def build(settings: Settings) -> dg.Definitions:
     """One load and one reconciliation a table."""
-    kept_out = () if settings.ingest_reactions else [contract.silver_table for contract in REACTION_TOPICS]
-    tables = [table for table in WAREHOUSE_TABLES if table not in kept_out]
+    tables = tables_to_load(settings)
     return dg.Definitions(
         assets=[_load(settings, table) for table in tables],
         asset_checks=[_reconciliation(settings, table) for table in tables if by_partition(table)],
