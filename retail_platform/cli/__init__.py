@@ -14,6 +14,7 @@ from retail_platform.cli import (  # noqa: F401  they register themselves
     reactions,
     rebuild,
     serve,
+    snowflake,
     stream,
     watch,
 )

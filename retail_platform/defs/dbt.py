@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +19,7 @@ from retail_platform.warehouse.dbt import (
     dbt_environment,
     dbt_manifest,
     dbt_target,
+    exported,
     fx_rates_loaded,
     query_tag,
     window,
@@ -123,22 +123,12 @@ def _models(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
     def models(context: dg.AssetExecutionContext, dbt: DbtCli) -> Iterator[Any]:
         """Build and test the models over these dates, in one dbt invocation."""
         dates = dates_of(context)
-        with _exported(window(dates) | query_tag(context.run_id, dates)):
+        # The resource hands this process's environment on to the dbt that it starts.
+        with exported(window(dates) | query_tag(context.run_id, dates)):
             invocation = dbt.cli(["build", "--exclude", "test_type:unit"], context=context, target_path=target)
         yield from invocation.stream()
 
     return models
-
-
-@contextmanager
-def _exported(variables: Mapping[str, str]) -> Iterator[None]:
-    """Give ``variables`` to the processes that the block starts: DbtCliResource hands on this one's environment."""
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            os.environ.pop(name, None)
 
 
 def _layer(node: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import dagster as dg
 
-from retail_platform.contracts import TOPICS, WAREHOUSE_TABLES
 from retail_platform.contracts.model import Table
 from retail_platform.defs.common import (
     WAREHOUSE_POOL,
@@ -21,6 +20,7 @@ from retail_platform.defs.common import (
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import fingerprints
 from retail_platform.settings import Settings
+from retail_platform.warehouse.loading import tables_to_load
 from retail_platform.warehouse.sql import by_partition
 
 #: Metadata of a load: the fingerprint of each business date's silver files that it read.
@@ -34,9 +34,7 @@ def raw_key(table: Table) -> dg.AssetKey:
 
 def build(settings: Settings) -> dg.Definitions:
     """One load and one reconciliation a table."""
-    ingested = [contract.silver_table for contract in settings.topics]
-    kept_out = [contract.silver_table for contract in TOPICS if contract.silver_table not in ingested]
-    tables = [table for table in WAREHOUSE_TABLES if table not in kept_out]
+    tables = tables_to_load(settings)
     return dg.Definitions(
         assets=[_load(settings, table) for table in tables],
         asset_checks=[_reconciliation(settings, table) for table in tables if by_partition(table)],

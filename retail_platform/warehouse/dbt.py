@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import fcntl
@@ -10,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -62,6 +63,21 @@ def window(dates: Sequence[dt.date]) -> dict[str, str]:
         "RETAIL_START_DATE": min(dates).isoformat(),
         "RETAIL_END_DATE": (max(dates) + dt.timedelta(days=1)).isoformat(),
     }
+
+
+@contextlib.contextmanager
+def exported(variables: Mapping[str, str]) -> Iterator[None]:
+    """``variables`` in this process's environment, for what the block runs or starts; then it is as it was."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def dbt_manifest(settings: Settings) -> Path:

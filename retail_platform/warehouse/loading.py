@@ -11,13 +11,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from retail_platform.contracts import Table
+from retail_platform.contracts import TOPICS, WAREHOUSE_TABLES, Table
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import Manifest
 from retail_platform.lakehouse.manifest import manifest as manifest_of
 from retail_platform.settings import Settings
 from retail_platform.warehouse import sql
 from retail_platform.warehouse.protocol import Difference, LoadedDate
+
+
+def tables_to_load(settings: Settings) -> tuple[Table, ...]:
+    """The lake's tables that the warehouse has; those of the reactions only where the stream brings them."""
+    ingested = [contract.silver_table for contract in settings.topics]
+    kept_out = [contract.silver_table for contract in TOPICS if contract.silver_table not in ingested]
+    return tuple(table for table in WAREHOUSE_TABLES if table not in kept_out)
 
 
 def loaded_dates(table: Table, dates: Sequence[dt.date], rows: Iterable[Sequence[Any]]) -> list[LoadedDate]:

@@ -46,7 +46,7 @@ def test_a_clock_that_was_a_day_ahead_stops_the_stream_and_a_recovery_loses_noth
     drain(spark, lake_settings)
     clock_was_ahead(lake_settings, dt.timedelta(days=1))
     deliver(lake_settings, [message(sale()), message(known)])
-    with pytest.raises(StreamFailed, match="clock .* back.*retail stream recover --all"):
+    with pytest.raises(StreamFailed, match=r"clock .* back.*retail stream recover --all"):
         drain(spark, lake_settings)
     recover(spark, lake_settings, everything=True)
     drain(spark, lake_settings)

@@ -8,6 +8,7 @@ than Snowflake, where the adapter or dbt meets it, is put right here:
 - its DuckDB reads a stage's bucket by an extension that cannot be had offline: here it does by what DuckDB is given
   by the platform itself for a lake in a bucket;
 - it does not know query tags: here they are taken, and kept with the other statements;
+- it cannot drop a database: here DuckDB lets go of it, which is in memory;
 - its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
 """
 
@@ -45,6 +46,7 @@ from retail_platform.embedded.ports import free_port_pair
 from retail_platform.lakehouse.location import file_system, let_read
 from retail_platform.settings import Settings, load_settings
 
+_DONE = sqlglot.parse_one("select 'Statement executed successfully.' as status", read="duckdb")
 _explode = FakeSnowflakeCursor._transform_explode
 
 
@@ -52,8 +54,11 @@ def _as_snowflake(cursor: FakeSnowflakeCursor, statement: exp.Expression) -> lis
     if isinstance(statement, exp.Create) and statement.find(exp.Table).db:
         for temporary in list(statement.find_all(exp.TemporaryProperty)):
             temporary.pop()
+    if isinstance(statement, exp.Drop) and statement.kind == "DATABASE":
+        cursor._duck_conn.execute(f"detach {statement.find(exp.Table).name}")
+        return [_DONE.copy()]
     if statement.sql().upper().startswith("ALTER SESSION SET QUERY_TAG"):
-        return [sqlglot.parse_one("select 'Statement executed successfully.' as status", read="duckdb")]
+        return [_DONE.copy()]
     if not isinstance(statement, exp.Merge):
         return _explode(cursor, statement)
     native = cursor._transform(statement.copy(), None).sql(dialect="duckdb") + " returning merge_action"
@@ -121,6 +126,12 @@ class SnowflakeServer:
         login = {"user": USER, "password": PASSWORD, "account": "test", "database": settings.snowflake_database}
         with snowflake.connector.connect(**login, host="127.0.0.1", port=self.port, protocol="http") as connection:
             connection.cursor().execute(statement)
+
+    def databases(self) -> set[str]:
+        """All that are there."""
+        return {
+            name for (name,) in emulator.shared_fs.duck_conn.execute("select name from pragma_database_list").fetchall()
+        }
 
     def put_stage_on(self, settings: Settings, name: str) -> None:
         """Make the external stage ``name`` on the lake of ``settings``, in their schema."""

@@ -1,4 +1,4 @@
-"""The same December through both warehouses: the same marts row for row and to the cent, and the same KPI file.
+"""``retail snowflake verify``: the same December through both warehouses, the same marts row for row and to the cent.
 
 Snowflake is the emulator of ``snowflake_server.py``: adapter, dbt-snowflake and connector are the real ones.
 """
@@ -7,27 +7,28 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from click.testing import Result
 from dbt.config.profile import read_profile
 from dbt.config.renderer import ProfileRenderer
 from dbt_common.context import set_invocation_context
+from typer.testing import CliRunner
 
-from retail_platform.contracts import WAREHOUSE_TABLES
-from retail_platform.lakehouse.manifest import manifest
+from retail_platform.cli import snowflake as command
+from retail_platform.cli.app import app
 from retail_platform.producer import online_retail
-from retail_platform.settings import Settings, load_settings
-from retail_platform.warehouse import open_warehouse
-from retail_platform.warehouse.dbt import DBT_PROJECT, MARTS, dbt_environment, query_tag
-from retail_platform.warehouse.kpi_file import daily_kpis, upsert_daily
-from retail_platform.warehouse.tie_out import tie_out
-from retail_platform_tests.dbt.project import DbtProject
-from retail_platform_tests.warehouse.silver import rows_of, write_lake
-from retail_platform_tests.warehouse.snowflake_server import SnowflakeServer, snowflake_server
+from retail_platform.settings import load_settings
+from retail_platform.warehouse import parity
+from retail_platform.warehouse.dbt import DBT_PROJECT, MARTS, dbt_environment
+from retail_platform.warehouse.parity import Compared, differences
+from retail_platform_tests.warehouse.silver import line, rows_of, write_lake
+from retail_platform_tests.warehouse.snowflake_server import Fault, SnowflakeServer, snowflake_server
 
 
 @pytest.fixture(scope="module")
@@ -36,49 +37,80 @@ def server() -> Iterator[SnowflakeServer]:
         yield running
 
 
-@pytest.mark.parametrize("last", [2, pytest.param(31, marks=pytest.mark.soak)])
-def test_both_warehouses_come_to_the_same_marts_and_the_same_file(
-    server: SnowflakeServer, tmp_path: Path, last: int
-) -> None:
-    snowflake = server.settings(tmp_path)
-    embedded = load_settings(env_file=None, retail_home=snowflake.retail_home, retail_outputs=tmp_path / "duckdb")
-    dates = [dt.date(2010, 12, day) for day in range(1, last + 1)]
+@pytest.fixture
+def verify(server: SnowflakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command, as an account would have it; the lake holds the real December 2010."""
+    settings = server.settings(tmp_path)
+    monkeypatch.setattr(command, "get_settings", lambda: settings)
     lines, movements = rows_of(online_retail.messages(online_retail.read(online_retail.sample_file())))
-    write_lake(embedded, [line for line in lines if line["business_date"] in dates], movements)
+    write_lake(settings, lines, movements)
+    return lambda *arguments, **more: CliRunner().invoke(app, ["snowflake", "verify", *arguments], **more)
 
-    built = {each.warehouse: _built(each, dates, tmp_path / each.warehouse) for each in (embedded, snowflake)}
 
-    for mart in MARTS:
-        assert built["snowflake"][mart] == built["duckdb"][mart], mart
-    assert all(built["duckdb"][mart] for mart in ("fct_orders", "agg_daily_kpis", "dim_products", "customer_rfm"))
-    assert snowflake.kpi_csv.read_bytes() == embedded.kpi_csv.read_bytes()
-    expected = online_retail.sample_expected_daily().read_text().splitlines()
-    found = [line.rpartition(",")[0] for line in snowflake.kpi_csv.read_text().splitlines()]
-    assert found == [line for line in expected if line[:10] in ("date,order", *map(str, dates))]
-    assert tie_out(open_warehouse(snowflake), snowflake, dates) == []
+@pytest.mark.parametrize("last", [2, pytest.param(31, marks=pytest.mark.soak)])
+def test_both_warehouses_come_to_the_same_marts_and_nothing_is_left(
+    server: SnowflakeServer, verify: Callable[..., Result], last: int
+) -> None:
+    nothing = verify("--from", "2030-01-01", "--to", "2030-01-01", "--yes").exception
+    assert "silver/transaction_lines has no rows from 2030-01-01 to 2030-01-01" in str(nothing)
+    assert verify(input="n\n").exit_code == 1
+    server.bodies.clear()
+    done = verify("--to", f"2010-12-{last:02}", "--yes")
+    assert done.exit_code == 0, done.output
+    told = {
+        what.strip(): (int(rows.replace(",", "")), int(differences))
+        for _, mark, what, rows, differences, _ in (
+            line.split("│") for line in done.output.splitlines() if line.startswith("│")
+        )
+    }
+    assert set(told) == {*MARTS, "the KPI file", "reconciliation with silver", "tie-out with silver"}
+    assert {differences for _, differences in told.values()} == {0}
+    assert told["agg_daily_kpis"] == told["the KPI file"] == (2, 0) or last > 2
+    assert all(told[mart][0] for mart in ("fct_orders", "agg_daily_kpis", "dim_products", "customer_rfm"))
     statements = [json.loads(body)["sqlText"] for body in server.bodies]
+    assert any(text.startswith("create transient database RETAIL_VERIFY_") for text in statements)
+    assert [name for name in server.databases() if name.startswith("RETAIL_VERIFY_")] == []
     tagged = [statement for statement in statements if "set query_tag" in statement]
-    assert any(f'"run": "run-1", "partition": "2010-12-01..{dates[-1]}"' in statement for statement in tagged)
+    assert any(f'"run": "verify", "partition": "2010-12-01..2010-12-{last:02}"' in statement for statement in tagged)
 
 
-def _built(settings: Settings, dates: list[dt.date], folder: Path) -> dict[str, list[list[Any]]]:
-    """Each mart of ``dates``, loaded and built twice over, as sorted rows; the KPI file is written beside."""
-    warehouse = open_warehouse(settings)
-    for table in WAREHOUSE_TABLES:
-        warehouse.load(manifest(settings, table, dates), "run-1")
-        assert warehouse.reconcile(table, dates) == []
-    project = DbtProject(folder)
-    project.parse(settings)
-    with patch.dict("os.environ", query_tag("run-1", dates)):
-        for _ in range(2):
-            assert project.run(settings, "build", dates, "--exclude", "test_type:unit") == (True, {})
-    upsert_daily(settings.kpi_csv, daily_kpis(warehouse, dates), dates)
-    return {mart: _sorted(warehouse.query(f"select * from marts.{mart}").to_pylist()) for mart in MARTS}
+def test_what_differs_is_counted_on_both_sides_and_shown() -> None:
+    same = {"order": "a", "revenue": Decimal("1.00")}
+    duckdb = [same, {"order": "b", "revenue": Decimal("2.00")}, same]
+    snowflake = [{"order": "b", "revenue": Decimal("2.01")}, same]
+    found = differences("fct_orders", map(_row, duckdb), map(_row, snowflake))
+    assert (found.rows, found.differences) == (3, 3)
+    assert found.example.startswith("only DuckDB has (('order', 'a')")
+    assert "only Snowflake has (('order', 'b'), ('revenue', Decimal('2.01')))" in found.example
+    assert differences("fct_orders", map(_row, duckdb), map(_row, reversed(duckdb))).differences == 0
 
 
-def _sorted(rows: list[dict[str, Any]]) -> list[list[Any]]:
-    listed = [[row[name] for name in sorted(row)] for row in rows]
-    return sorted(listed, key=lambda row: [(value is None, value if value is not None else 0) for value in row])
+def _row(row: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(row.items())
+
+
+def test_a_difference_is_told_and_the_command_fails(
+    server: SnowflakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "get_settings", lambda: server.settings(tmp_path))
+    unequal = [Compared("fct_orders", 3, 1, "only DuckDB has [an order]")]
+    monkeypatch.setattr(parity, "compare", lambda *_: unequal)
+    done = CliRunner().invoke(app, ["snowflake", "verify", "--yes"])
+    assert done.exit_code == 1
+    assert "fct_orders: only DuckDB has [an order]" in done.output
+
+
+def test_verify_is_for_snowflake_and_says_what_right_it_needs(
+    server: SnowflakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = server.settings(tmp_path)
+    monkeypatch.setattr(command, "get_settings", lambda: settings)
+    write_lake(settings, [line("a", dt.date(2010, 12, 1))])
+    with server.failing(Fault("create transient database", "003001")):
+        done = CliRunner().invoke(app, ["snowflake", "verify", "--yes"])
+    assert "`grant create database on account to role LOADER`" in str(done.exception)
+    monkeypatch.setattr(command, "get_settings", lambda: settings.model_copy(update={"warehouse": "duckdb"}))
+    assert "needs WAREHOUSE=snowflake" in str(CliRunner().invoke(app, ["snowflake", "verify"]).exception)
 
 
 @pytest.mark.parametrize(
