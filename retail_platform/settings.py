@@ -358,6 +358,11 @@ class Settings(BaseSettings):
         return self.retail_home / "reactions"
 
     @property
+    def fraud_models_dir(self) -> Path:
+        """Every fraud model that was trained, and the one in use; ``reactions/fraud/published.py`` says which."""
+        return self.retail_home / "models" / "fraud"
+
+    @property
     def control_dir(self) -> Path:
         """Leases, the stream's heartbeat and the requests made of it."""
         return self.retail_home / "control"

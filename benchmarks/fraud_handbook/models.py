@@ -73,20 +73,17 @@ _GENTLE = {
 
 _SMALL_LEAVES: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5, "max_features": 8}
 
-#: The model that the platform trains, of all its features; two cores at once give the same trees.
-_PLATFORM: dict[str, Any] = PARAMETERS | {"n_jobs": 2}
-
 #: What the platform's own model is chosen from: few enough for a run of minutes.
 CANDIDATES: dict[str, Make] = {
     "forest, leaves of 3": lambda: _of_15(_forest(n_estimators=100, min_samples_leaf=3, max_samples=0.4)),
     "extra trees, leaves of 5": lambda: _of_15(_extra(**_SMALL_LEAVES)),
     "gentle boosting": lambda: _of_15(_boosting(**_GENTLE)),
     "extra trees and logistic": lambda: _vote(_of_15(_extra(**_SMALL_LEAVES)), _of_15(_logistic())),
-    "22 features: extra trees, depth 10": lambda: _extra(
-        n_estimators=60, max_depth=10, min_samples_leaf=5, max_features=10
+    "random forest of 22 features": lambda: RandomForestClassifier(n_jobs=2, **PARAMETERS),
+    "extra trees of 22 features, depth 8": lambda: _extra(
+        n_estimators=100, max_depth=8, min_samples_leaf=5, max_features=None
     ),
-    "22 features: extra trees, depth 8": lambda: ExtraTreesClassifier(**_PLATFORM),
-    "22 features: extra trees, depth 10, and logistic": lambda: _vote(
-        _extra(n_estimators=60, max_depth=10, min_samples_leaf=5, max_features=10), _scaled(_logistic())
+    "extra trees of 22 features, depth 10": lambda: _extra(
+        n_estimators=60, max_depth=10, min_samples_leaf=5, max_features=10
     ),
 }

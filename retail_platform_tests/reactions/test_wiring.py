@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import signal
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -35,8 +34,11 @@ from retail_platform.producer import customer_refreshes
 from retail_platform.producer.message import Message
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
 from retail_platform.reactions.events import Transaction, transaction
-from retail_platform.reactions.fraud import cards, purchases, stores
+from retail_platform.reactions.fraud import cards, purchases, stores, tills
+from retail_platform.reactions.fraud.features import MODEL_NAMES
 from retail_platform.reactions.fraud.labels import Label, Verdict, label_id
+from retail_platform.reactions.fraud.model import LEAF, Model, Tree, versioned
+from retail_platform.reactions.fraud.published import CURRENT, write
 from retail_platform.reactions.fraud.state import State
 from retail_platform.reactions.metrics.rates import Rates, read_rates
 from retail_platform.reactions.prices import live
@@ -101,7 +103,19 @@ def label(purchase: Transaction, verdict: Verdict) -> Label:
     """A verdict that is given now."""
     given, paid = dt.datetime.now(dt.UTC), purchase.event_time
     identity = label_id(purchase.event_id, verdict, given)
-    return Label(identity, given, purchase.event_id, paid, purchase.store_id, verdict)
+    return Label(identity, given, purchase.event_id, paid, purchase.store_id, verdict, purchase.register_id)
+
+
+def verdicts_on(purchases: list[Transaction]) -> list[Label]:
+    """Of each three purchases two were fraud; the last verdict of all takes one back."""
+    labels = [label(one, "dismissed" if number % 3 == 0 else "confirmed") for number, one in enumerate(purchases)]
+    return [*labels, label(purchases[1], "dismissed")]
+
+
+def heard(settings: Settings) -> list[int]:
+    """How many purchases and verdicts are on their way to their stores, and to their tills."""
+    group = settings.reactions_group
+    return [len(said(settings, FRAUD_LABELS.named(f"{group}-fraud-by-{key}"))) for key in ("store", "till")]
 
 
 def stores_in_a_batch(events: Iterable[Transaction | Label]) -> dict[str, dict[str, Any]]:
@@ -112,6 +126,40 @@ def stores_in_a_batch(events: Iterable[Transaction | Label]) -> dict[str, dict[s
         taken = event if isinstance(event, Label) else purchases.from_transaction(event)
         assert taken is not None
         states[taken.store_id], alerts = stores.step(states.get(taken.store_id, stores.Counts()), taken)
+        found |= {alert.alert_id: alert.message() for alert in alerts}
+    return found
+
+
+def publish_model(settings: Settings) -> Model:
+    """A model in use that finds more than twenty purchases of a card in a day suspicious, and a till of mostly frauds."""
+    rules = (("customer_purchases_1d", 20.0), ("terminal_risk_30d", 0.5))
+    trees = tuple(
+        Tree((MODEL_NAMES.index(name), LEAF, LEAF), (most, 0.0, 0.0), (1, LEAF, LEAF), (2, LEAF, LEAF), (0.2, 0.1, 0.9))
+        for name, most in rules
+    )
+    model = versioned("2026-03-02", 0.5, trees, {}, {})
+    write(settings.fraud_models_dir / CURRENT, model)
+    return model
+
+
+def tills_in_a_batch(events: Iterable[Transaction | Label], rates: Rates, model: Model) -> dict[str, dict[str, Any]]:
+    """The model's alerts over the purchases and verdicts in this order, by id."""
+    of_cards: defaultdict[str, tills.CustomerState] = defaultdict(tills.CustomerState)
+    of_tills: defaultdict[str, tills.Counts] = defaultdict(tills.Counts)
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if isinstance(event, Label):
+            taken: tills.TillPurchase | Label | None = event
+            key = tills.till(event.store_id, event.register_id)
+        else:
+            rate = rates.on(event.currency, event.event_time.date()) or 0
+            bought = tills.from_transaction(event, event.amount * rate)
+            assert bought is not None
+            card = bought.purchase.card_token
+            of_cards[card], taken = tills.of_card(of_cards[card], bought)
+            key = bought.till
+        assert taken is not None
+        of_tills[key], alerts = tills.step(of_tills[key], taken, model)
         found |= {alert.alert_id: alert.message() for alert in alerts}
     return found
 
@@ -152,6 +200,13 @@ def publish_customers(settings: Settings, names: set[str]) -> tuple[dt.datetime,
     assert found is not None
     assert midnight is not None
     return midnight, found[1]
+
+
+def sent_at_midnight(settings: Settings) -> Any:
+    """Run the job of the customers' midnight: how many customers were told."""
+    job = dagster_reactions.refreshes(settings).resolve_job_def("customer_midnight")
+    refresh = job.execute_in_process()
+    return refresh.asset_materializations_for_node("customer_refreshes")[0].metadata["customers"].value
 
 
 def priced_in_a_batch(purchases: list[Transaction], rates: Rates, product: str, on_hand: int) -> dict[str, Any]:
@@ -228,8 +283,11 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
     sales = typed(events)
     with FX_RATES.open() as lines:
         rates = read_rates(lines)
-    alerts = in_a_batch(sales, rates)
+    model = publish_model(reactions_settings)
+    alerts, scored = in_a_batch(sales, rates), tills_in_a_batch(sales, rates, model)
     assert len(alerts) > 50
+    assert len(scored) == 10 * 10
+    alerts |= scored
     midnight, cutoffs = publish_customers(reactions_settings, {event["customer_id"] for event in events})
     # New, loyal, champion; and at midnight one that is too good to lose.
     segments = segments_in_a_batch(sales, rates, cutoffs, midnight)
@@ -250,14 +308,15 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
     until(doomed[1], "the first segments", lambda: bool(moved()))
     deliver(reactions_settings, [message(event) for event in events[150:]])
     for process in doomed:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     latest = bought(f"tok-last-{mark}", LONDON, 0)
-    # Of each three purchases of the week before two were fraud; the last verdict of all takes one back.
-    labels = [label(sale, "dismissed" if number % 3 == 0 else "confirmed") for number, sale in enumerate(sales)]
-    labels.append(label(sales[1], "dismissed"))
+    labels = verdicts_on(sales)
     risky = stores_in_a_batch([*sales, *labels, *typed([latest])])
+    risky |= tills_in_a_batch([*sales, *labels, *typed([latest])], rates, model)
+    risky = {identity: alert for identity, alert in risky.items() if identity not in scored}
     assert {alert["transaction_event_id"] for alert in risky.values()} == {latest["event_id"]}
+    assert {alert["rule"] for alert in risky.values()} == {"store_risk", "model"}
 
     def price() -> dict[str, Any]:
         mine = [row for row in said(reactions_settings, PRICE_UPDATES) if row["product_id"] == "P1"]
@@ -266,20 +325,17 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
 
     with running(reactions_settings) as process, running(reactions_settings, MARKETING) as other:
         until(other, "the segments of all purchases", lambda: len(moved()) >= 10 * 3)
-        job = dagster_reactions.refreshes(reactions_settings).resolve_job_def("customer_midnight")
-        refresh = job.execute_in_process()
-        assert refresh.asset_materializations_for_node("customer_refreshes")[0].metadata["customers"].value == 10
+        assert sent_at_midnight(reactions_settings) == 10
         until(process, "all alerts", lambda: len(raised()) >= len(alerts))
         until(other, "the segments of midnight", lambda: len(moved()) >= len(segments))
         keyed = [message(one.message(), one.transaction_event_id, FRAUD_LABELS.topic) for one in (*labels, labels[-1])]
         deliver(reactions_settings, keyed)
-        heard = FRAUD_LABELS.named(f"{reactions_settings.reactions_group}-fraud-by-store")
-        until(process, "the verdicts", lambda: len(said(reactions_settings, heard)) == len(sales) + len(keyed))
+        until(process, "the verdicts", lambda: set(heard(reactions_settings)) == {len(sales) + len(keyed)})
         # Of a week ago are all sales so far; with this one demand and stock are known up to now.
         deliver(reactions_settings, [message(latest)])
         until(other, "the price", lambda: price().get("status") == "recommended")
         update = price()
-        until(process, "the risky store", lambda: len(raised()) >= len(alerts) + len(risky))
+        until(process, "the risky store and till", lambda: len(raised()) >= len(alerts) + len(risky))
     alerts |= risky
     for wanted, found in ((alerts, raised()), (segments, moved())):
         assert len(found) == len({row["event_id"] for row in found})

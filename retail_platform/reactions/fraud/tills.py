@@ -35,8 +35,8 @@ from retail_platform.reactions.fraud.state import SECOND
 from retail_platform.reactions.outputs import micros
 
 __all__ = [
-    "RULE", "Counts", "CustomerState", "TillPurchase", "features", "from_transaction", "of_card", "step", "till", "unpacked",
-    "unpacked_customer", "unpacked_event",
+    "RULE", "Counts", "CustomerState", "TillPurchase", "features", "from_transaction", "key_of", "of_card", "step", "till",
+    "unpacked", "unpacked_customer", "unpacked_event",
 ]  # fmt: skip
 
 RULE = "model"
@@ -84,6 +84,12 @@ def unpacked_event(packed: Mapping[str, Any]) -> TillPurchase | Label:
         return labels.from_message(packed)
     purchase = purchases.unpacked(packed["purchase"])
     return TillPurchase(purchase, packed["register_id"], packed["cents"], tuple(packed["card"]))
+
+
+def key_of(packed: Mapping[str, Any]) -> str:
+    """The key of the till that a packed purchase or a verdict belongs to."""
+    where = packed if "verdict" in packed else packed["purchase"]
+    return till(where["store_id"], packed["register_id"])
 
 
 def till(store_id: str, register_id: str | None) -> str:

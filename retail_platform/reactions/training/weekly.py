@@ -69,7 +69,7 @@ def trained(
     importances = dict(zip(MODEL_NAMES, classifier.feature_importances_.tolist(), strict=True))
     training = _span(learned, train_days) | {
         "label_delay_days": weeks.delay_days,
-        "algorithm": "ExtraTreesClassifier",
+        "algorithm": "RandomForestClassifier",
         "parameters": PARAMETERS,
         "importances": importances,
     }

@@ -30,7 +30,8 @@ from retail_platform.contracts.transactions import TRANSACTIONS
 from retail_platform.errors import SettingsError
 from retail_platform.reactions.applications import MARKETING, METRICS, ReactionApplication
 from retail_platform.reactions.events import Transaction, movement, transaction
-from retail_platform.reactions.fraud import cards, purchases, stores
+from retail_platform.reactions.fraud import cards, purchases, stores, tills
+from retail_platform.reactions.fraud.published import Published as PublishedModel
 from retail_platform.reactions.fraud.state import unpacked as unpacked_card
 from retail_platform.reactions.metrics import cells, duplicates
 from retail_platform.reactions.metrics.rates import Rates
@@ -102,38 +103,64 @@ def _by(rows: StreamingDataFrame, name: str, key: Callable[[Json], str]) -> Stre
 
 
 def _fraud(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
-    """By card its purchases in, alerts out; by store its purchases with cards and the verdicts on them in, alerts out."""
+    """By card its purchases in; by store and by till its card purchases and the verdicts on them in; alerts out of each."""
+    published = PublishedModel(settings.fraud_models_dir)
 
-    def on_card(event: Json, state: Store) -> list[Json]:
-        purchase = transaction(event)
-        rate = money.rate(purchase)
-        before = unpacked_card(state.get("card"))
-        after, alerts = cards.step(before, purchase, None if rate is None else purchase.amount * rate)
+    def on_till(packed: Json, state: Store) -> list[Json]:
+        before = tills.unpacked(state.get("till"))
+        after, alerts = tills.step(before, tills.unpacked_event(packed), published.model())
         if after is not before:
-            state.set("card", after.packed())
+            state.set("till", after.packed())
         return [alert.message() for alert in alerts]
 
-    def bought(event: Json) -> Json | None:
-        purchase = purchases.from_transaction(transaction(event))
-        return None if purchase is None else purchase.packed()
-
-    def on_store(packed: Json, state: Store) -> list[Json]:
-        before = stores.unpacked(state.get("store"))
-        after, alerts = stores.step(before, stores.unpacked_event(packed))
-        if after is not before:
-            state.set("store", after.packed())
-        return [alert.message() for alert in alerts]
-
+    labels = _valid(app, FRAUD_LABELS, settings)
+    by_store, by_till = (between(app, settings, f"fraud-by-{key}") for key in ("store", "till"))
     by_card = _by(sales.filter(lambda event: bool(_card(event))), "card", lambda event: cast("str", _card(event)))
-    changes = between(app, settings, "fraud-by-store")
-    for branch in (sales.apply(bought).filter(bool), _valid(app, FRAUD_LABELS, settings)):
-        branch.to_topic(changes, key=lambda packed: packed["store_id"])
+    of_cards = by_card.apply(lambda event, state: _on_card(event, state, money), stateful=True, expand=True)
+    counted = of_cards.filter(lambda row: "bought" in row).apply(lambda row: row["bought"])
+    for branch in (sales.apply(_bought).filter(bool), labels):
+        branch.to_topic(by_store, key=lambda packed: packed["store_id"])
+    for branch in (counted, labels):
+        branch.to_topic(by_till, key=tills.key_of)
     out = sink(app, FRAUD_ALERTS)
     for alerts in (
-        by_card.apply(on_card, stateful=True, expand=True),
-        app.dataframe(changes).apply(on_store, stateful=True, expand=True),
+        of_cards.filter(lambda row: "alert" in row).apply(lambda row: row["alert"]),
+        app.dataframe(by_store).apply(_on_store, stateful=True, expand=True),
+        app.dataframe(by_till).apply(on_till, stateful=True, expand=True),
     ):
         alerts.to_topic(out, key=lambda alert: alert["card_token"])
+
+
+def _on_card(event: Json, state: Store, money: _Money) -> list[Json]:
+    """The alerts of the card's rules, and the purchase with the card's features, on its way to its till."""
+    purchase = transaction(event)
+    rate = money.rate(purchase)
+    amount_usd = None if rate is None else purchase.amount * rate
+    before = unpacked_card(state.get("card"))
+    after, alerts = cards.step(before, purchase, amount_usd)
+    if after is not before:
+        state.set("card", after.packed())
+    rows = [{"alert": alert.message()} for alert in alerts]
+    new = tills.from_transaction(purchase, amount_usd)
+    if new is not None:
+        features, bought = tills.of_card(tills.unpacked_customer(state.get("features")), new)
+        if bought is not None:
+            state.set("features", features.packed())
+            rows.append({"bought": bought.packed()})
+    return rows
+
+
+def _bought(event: Json) -> Json | None:
+    purchase = purchases.from_transaction(transaction(event))
+    return None if purchase is None else purchase.packed()
+
+
+def _on_store(packed: Json, state: Store) -> list[Json]:
+    before = stores.unpacked(state.get("store"))
+    after, alerts = stores.step(before, stores.unpacked_event(packed))
+    if after is not before:
+        state.set("store", after.packed())
+    return [alert.message() for alert in alerts]
 
 
 def _card(event: Json) -> str | None:
