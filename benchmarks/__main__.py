@@ -27,6 +27,7 @@ NAMES = (
     "reactions",
     "single_process",
     "drain",
+    "scaling",
     "growth",
     "hostile",
     "burst",
@@ -61,6 +62,18 @@ def drain(events: Events = 1_000_000, warm_up_seconds: WarmUp = 90, trial: Trial
     from benchmarks import drain as benchmark
 
     _run("drain", lambda: benchmark.measure(events, warm_up_seconds), trial)
+
+
+@app.command()
+def scaling(
+    events: Annotated[int, typer.Option(min=1000, help="Events in each topic.")] = 300_000,
+    warm_up_seconds: WarmUp = 90,
+    trial: Trial = False,
+) -> None:
+    """The drain on one core and on two, from one partition and from four."""
+    from benchmarks import scaling as benchmark
+
+    _run("scaling", lambda: benchmark.measure(events, warm_up_seconds), trial)
 
 
 @app.command("single_process")

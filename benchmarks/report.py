@@ -75,6 +75,22 @@ GOALS: tuple[Goal, ...] = (
         "the query that follows silver; not in the rates above",
     ),
     Goal(
+        "scaling",
+        "whole ingest on two cores ÷ on one, four partitions",
+        "report",
+        lambda f: f"{f['cores_ratio']:.2f}",
+        None,
+        "one JVM, both orders; broker and driver share the two cores",
+    ),
+    Goal(
+        "scaling",
+        "whole ingest from four partitions ÷ from one, two cores",
+        "report",
+        lambda f: f"{f['partitions_ratio']:.2f}",
+        None,
+        "as above",
+    ),
+    Goal(
         "single_process",
         "whole ingest ÷ one Python process (aiokafka, pyarrow, delta-rs; bronze and silver, no dedupe)",
         "report",

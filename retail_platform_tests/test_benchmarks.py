@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from benchmarks import drain, growth, hostile, load, report, results, single_process, soak
+from benchmarks import drain, growth, hostile, load, report, results, scaling, single_process, soak
 from benchmarks.figures import median_ratio, per_million, percentiles
 from benchmarks.homes import lake_beside
 from benchmarks.machine import machine, versions
@@ -67,6 +67,19 @@ def test_a_drains_rates_and_ratios_come_from_its_passes():
     assert found["cpu_per_million"]["whole_ingest"] == [4000.0, 2000.0]
     assert (found["whole_to_parse"], found["whole_to_append"]) == (0.75, 0.375)
     assert found["minute_sales_seconds"] == 4.0
+
+
+SCALED = {
+    (cores, partitions): [Pass(1000, 1 / (cores * partitions), 1.0), Pass(1000, 1 / cores, 1.0)]
+    for cores in scaling.CORES
+    for partitions in scaling.PARTITIONS
+}
+
+
+def test_scaling_compares_the_most_with_the_fewest_of_one_thing():
+    found = scaling.figures(SCALED)
+    assert found["rate"]["2 cores, 4 partitions"] == [8000, 2000]
+    assert (found["cores_ratio"], found["partitions_ratio"]) == (2.0, 2.5)
 
 
 def test_growth_compares_the_medians_of_either_lake():
@@ -212,6 +225,7 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
     run = {"seconds": 100.0, "peak_gib": 3.0}
     measured = {
         "drain": drained(),
+        "scaling": scaling.figures(SCALED),
         "single_process": rates,
         "freshness": {"p50": 1.2, "p95": 2.5, "p99": 3.5},
         "growth": growth.figures(batches),
