@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 from retail_platform.errors import RetailError
@@ -133,13 +133,53 @@ def _lake(settings: Settings) -> Iterator[Finding]:
 def _warehouse(settings: Settings) -> Iterator[Finding]:
     from retail_platform.warehouse.factory import open_warehouse
 
-    if settings.warehouse == "duckdb" and not settings.warehouse_path.exists():
+    if settings.warehouse == "snowflake":
+        loaded = yield from _snowflake(settings)
+    else:
+        loaded = settings.warehouse_path.exists()
+    if not loaded:
         yield Finding(True, "warehouse", "empty")
         return
     loads = (
         open_warehouse(settings).query("select count(*) as n, max(business_date) as last from raw.loads").to_pylist()
     )
     yield Finding(True, "warehouse", f"{loads[0]['n']:,} loads, the last day {loads[0]['last']}")
+
+
+def _snowflake(settings: Settings) -> Generator[Finding, None, bool]:
+    """What the login has; returns whether anything was ever loaded, as far as it can see."""
+    from retail_platform.warehouse.snowflake_access import access, try_to_create
+
+    found = access(settings)
+    role = found.role or settings.snowflake_role
+    yield Finding(True, "Snowflake", f"{settings.snowflake_user} is in {settings.snowflake_account} as role {role}")
+    for name, given, wanted in (
+        ("warehouse", found.warehouse, settings.snowflake_warehouse),
+        ("database", found.database, settings.snowflake_database),
+    ):
+        mend = "" if given else f"create it, or `grant usage on {name} {wanted} to role {role}`"
+        yield Finding(bool(given), f"Snowflake {name}", given or f"no {wanted} for this role", mend)
+    if settings.s3_bucket is not None:
+        yield _stage(settings, found.stage_url)
+    if found.database:
+        try_to_create(settings)
+        yield Finding(True, "Snowflake rights", f"may create in {settings.snowflake_schema}")
+    return found.loaded
+
+
+def _stage(settings: Settings, url: str | None) -> Finding:
+    from retail_platform.warehouse.snowflake_files import lake_url
+
+    wanted, see = lake_url(settings), "(docs/operate/snowflake.md)"
+    what = "Snowflake stage"
+    if url is None:
+        mend = f"create SNOWFLAKE_STAGE {settings.snowflake_stage} on {wanted}, or grant its usage {see}"
+        return Finding(False, what, f"no {settings.snowflake_stage} for this role", mend)
+    # s3gov://, s3compat:// and the like are other ways to a bucket of the same name.
+    good = url.partition("://")[2].rstrip("/") == wanted.partition("://")[2].rstrip("/")
+    return Finding(
+        good, what, url, "" if good else f"the lake is at {wanted}: name a stage on it in SNOWFLAKE_STAGE {see}"
+    )
 
 
 def _kpi_file(settings: Settings) -> Iterator[Finding]:

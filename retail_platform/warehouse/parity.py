@@ -22,6 +22,7 @@ from retail_platform.warehouse.kpi_file import daily_kpis
 from retail_platform.warehouse.loading import tables_to_load
 from retail_platform.warehouse.protocol import Warehouse
 from retail_platform.warehouse.snowflake import SnowflakeWarehouse
+from retail_platform.warehouse.snowflake_files import stage_path
 from retail_platform.warehouse.snowflake_session import in_session
 from retail_platform.warehouse.tie_out import tie_out
 
@@ -92,7 +93,9 @@ def _own_database(settings: Settings) -> Iterator[Settings]:
         "afterwards"
     )
     in_session(settings, lambda session: session.run(f"create transient database {name}", mend=mend), "verify")
-    own = settings.model_copy(update={"snowflake_database": name, "snowflake_stage": _with_its_database(settings)})
+    # The stage stays where it is.
+    stage = ".".join(stage_path(settings)) if settings.snowflake_stage else None
+    own = settings.model_copy(update={"snowflake_database": name, "snowflake_stage": stage})
     mend = f"what was made for the comparison is left: `drop database {name}`"
 
     def drop() -> None:
@@ -107,15 +110,6 @@ def _own_database(settings: Settings) -> Iterator[Settings]:
             _log.warning("%s", left)
         raise
     drop()
-
-
-def _with_its_database(settings: Settings) -> str | None:
-    """The stage, as it is found from another database."""
-    if settings.snowflake_stage is None:
-        return None
-    stage = settings.snowflake_stage.split(".")
-    before = [settings.snowflake_database, settings.snowflake_schema][: 3 - len(stage)]
-    return ".".join([*before, *stage])
 
 
 def _refuse_nothing(lines: Manifest, dates: Sequence[dt.date]) -> None:

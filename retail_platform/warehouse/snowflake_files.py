@@ -54,6 +54,13 @@ def lake_url(settings: Settings) -> str:
     return f"s3://{settings.s3_bucket}/{bucket_key(settings, 'lake')}/"
 
 
+def stage_path(settings: Settings) -> tuple[str, str, str]:
+    """Database, schema and name of ``SNOWFLAKE_STAGE``, as they are found from anywhere."""
+    parts = (settings.snowflake_stage or "").split(".")
+    database, schema, name = [settings.snowflake_database, settings.snowflake_schema][: 3 - len(parts)] + parts
+    return database, schema, name
+
+
 def _by_date(table: Table, files: Sequence[str]) -> dict[str, list[str]]:
     """The files by the business date of their folder; under an empty one where the table is not partitioned."""
     found: defaultdict[str, list[str]] = defaultdict(list)

@@ -102,11 +102,16 @@ class Session:
         """The one number that a statement answers with."""
         return int(self.rows(statement)[0][0])
 
-    def merged(self, statement: str) -> tuple[int, int]:
-        """The rows that a MERGE inserted and updated, as it says itself."""
+    def records(self, statement: str) -> list[dict[str, Any]]:
+        """The same, each by the names of its columns: for what is not a query, whose rows do not come as Arrow."""
         cursor = self.run(statement)
         with _in_one_line():
-            said = dict(zip((column[0] for column in cursor.description), cursor.fetchall()[0], strict=True))
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def merged(self, statement: str) -> tuple[int, int]:
+        """The rows that a MERGE inserted and updated, as it says itself."""
+        (said,) = self.records(statement)
         return int(said["number of rows inserted"]), int(said["number of rows updated"])
 
     def changed(self, statement: str) -> int:

@@ -8,6 +8,7 @@ than Snowflake, where the adapter or dbt meets it, is put right here:
 - its DuckDB reads a stage's bucket by an extension that cannot be had offline: here it does by what DuckDB is given
   by the platform itself for a lake in a bucket;
 - it does not know query tags: here they are taken, and kept with the other statements;
+- it does not know the functions that say which role and warehouse a session has: here they say what the login asked for;
 - it cannot drop a database: here DuckDB lets go of it, which is in memory;
 - its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
 """
@@ -112,6 +113,7 @@ class SnowflakeServer:
     bodies: list[str] = field(default_factory=list)
     fault: Fault | None = None
     public_key: RSAPublicKey | None = None
+    not_granted: tuple[str, ...] = ()
 
     @contextmanager
     def failing(self, fault: Fault) -> Iterator[Fault]:
@@ -186,7 +188,13 @@ def _watched(route: Route, server: SnowflakeServer) -> Route:
             refused = _refused(data["data"], server.public_key)
             if refused is not None:
                 return JSONResponse(refused)
-            return await emulator.login_request(request)
+            answer = await emulator.login_request(request)
+            session = emulator.sessions[json.loads(answer.body)["data"]["token"]]
+            for name, asked in (("role", "roleName"), ("warehouse", "warehouse")):
+                has = None if name in server.not_granted else request.query_params.get(asked)
+                value = "null" if has is None else f"'{has}'"
+                session._duck_conn.execute(f"create temp macro current_{name}() as {value}")
+            return answer
 
         return Route(route.path, login, methods=["POST"])
     if route.path == "/queries/v1/query-request":

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import SecretStr
 
+from retail_platform.cli import examination
 from retail_platform.contracts import INGEST_BATCHES, STOCK_LEVELS
 from retail_platform.defs import warehouse
 from retail_platform.embedded.ports import free_port_pair
@@ -39,7 +40,7 @@ from retail_platform_tests.warehouse.silver import (
     write,
     write_lake,
 )
-from retail_platform_tests.warehouse.snowflake_server import PASSWORD, Fault, SnowflakeServer, snowflake_server
+from retail_platform_tests.warehouse.snowflake_server import PASSWORD, USER, Fault, SnowflakeServer, snowflake_server
 
 MORNING = dt.datetime(2010, 12, 1, 8, tzinfo=dt.UTC)
 FIRST, SECOND = (dt.date(2010, 12, day) for day in (1, 2))
@@ -305,6 +306,50 @@ def test_an_account_that_does_not_answer_is_one_line(settings: Settings, monkeyp
     away = settings.model_copy(update={"snowflake_port": free_port_pair()})
     with pytest.raises(RetailError, match=r"Snowflake cannot be reached"):
         open_warehouse(away).query("select 1")
+
+
+def looked(settings: Settings) -> dict[str, tuple[bool, str, str]]:
+    """What ``retail doctor`` finds of the warehouse."""
+    return {entry.what: (entry.good, entry.found, entry.mend) for entry in examination._warehouse(settings)}
+
+
+def test_the_doctor_says_what_the_login_has(in_bucket: Settings, server: SnowflakeServer) -> None:
+    database = in_bucket.snowflake_database
+    server.put_stage_on(in_bucket, "LAKE")
+    write_lake(in_bucket, [line("a", FIRST)])
+    expected = {
+        "Snowflake": (True, f"{USER} is in test as role LOADER", ""),
+        "Snowflake warehouse": (True, "LOADING", ""),
+        "Snowflake database": (True, database, ""),
+        "Snowflake stage": (True, f"s3://{in_bucket.s3_bucket}/retail/lake/", ""),
+        "Snowflake rights": (True, "may create in STREAMING", ""),
+        "warehouse": (True, "empty", ""),
+    }
+    assert looked(in_bucket) == expected
+    load(in_bucket, [FIRST])
+    assert looked(in_bucket) == expected | {"warehouse": (True, f"1 loads, the last day {FIRST}", "")}
+
+
+def test_the_doctor_names_what_is_missing_with_its_mend(
+    in_bucket: Settings, server: SnowflakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "not_granted", ("warehouse",))
+    found = looked(in_bucket)
+    assert found["Snowflake warehouse"] == (
+        False,
+        "no LOADING for this role",
+        "create it, or `grant usage on warehouse LOADING to role LOADER`",
+    )
+    good, said, mend = found["Snowflake stage"]
+    assert (good, said) == (False, "no STREAMING.LAKE for this role")
+    assert f"create SNOWFLAKE_STAGE STREAMING.LAKE on s3://{in_bucket.s3_bucket}/retail/lake/" in mend
+    server.put_stage_on(in_bucket.model_copy(update={"s3_prefix": "another"}), "LAKE")
+    assert looked(in_bucket)["Snowflake stage"][:2] == (False, f"s3://{in_bucket.s3_bucket}/another/lake/")
+    with (
+        server.failing(Fault("create schema if not exists", "003001")),
+        pytest.raises(RetailError, match=r"`grant usage, create schema on database \w+ to role LOADER`"),
+    ):
+        looked(in_bucket)
 
 
 def test_a_mart_that_was_never_built_is_named(settings: Settings) -> None:
