@@ -60,7 +60,10 @@ def label(
         typer.Option(help="Many: a .csv or .jsonl with event_id, and verdict, event_time, analyst if told."),
     ] = None,
     dismiss_others: Annotated[
-        bool, typer.Option("--dismiss-others", help="With --file: dismiss all else that has an alert and no verdict.")
+        bool,
+        typer.Option(
+            "--dismiss-others", help="With --file: on its days, dismiss every other alert that has no verdict."
+        ),
     ] = False,
     analyst: Annotated[str | None, typer.Option(help="An opaque id of who says so; never a name.")] = None,
 ) -> None:
@@ -147,7 +150,9 @@ def _label(
     labels = [_labelled(settings, one, known[one.id], now) for one in given if one.id in known]
     if dismiss_others:
         judged = {label.transaction_event_id for label in labels}
-        others = [case for case in open_cases(settings) if case.transaction_event_id not in judged]
+        # Of its own days alone: of others the file may know nothing.
+        days = {case.business_date for case in known.values()}
+        others = [case for case in open_cases(settings, days) if case.transaction_event_id not in judged]
         labels += [
             _labelled(settings, _Given(case.transaction_event_id, "", Verdict.DISMISSED, analyst=analyst), case, now)
             for case in others

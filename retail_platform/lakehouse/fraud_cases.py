@@ -7,7 +7,7 @@ rule is, and whether it may act, is not known here.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Case:
     """A purchase that may be judged: its event_id, when the customer paid (UTC), its store, and its till where it has one."""
 
     transaction_event_id: str
+    business_date: dt.date
     transaction_time: dt.datetime
     store_id: str
     register_id: str | None
@@ -58,11 +59,12 @@ def cases(settings: Settings, ids: Sequence[str]) -> dict[str, Case]:
         settings,
         f"""
         with asked as (select distinct unnest(cast(? as varchar[])) as id), purchases as ({_PURCHASES}), named as (
-            select asked.id, alerts.event_time, alerts.store_id,
+            select asked.id, alerts.business_date, alerts.event_time, alerts.store_id,
                 coalesce(alerts.transaction_event_id, asked.id) as event_id, alerts.event_id is not null as alerted
             from asked left join fraud_alerts as alerts on alerts.event_id = asked.id
         )
-        select id, event_id, coalesce(purchases.event_time, cast(named.event_time as timestamp)),
+        select id, event_id, coalesce(purchases.business_date, named.business_date),
+            coalesce(purchases.event_time, cast(named.event_time as timestamp)),
             coalesce(purchases.store_id, named.store_id), purchases.register_id
         from named left join purchases using (event_id)
         where alerted or purchases.event_id is not null
@@ -73,8 +75,8 @@ def cases(settings: Settings, ids: Sequence[str]) -> dict[str, Case]:
     return {id_: by_id[id_.lower()] for id_ in ids if id_.lower() in by_id}
 
 
-def open_cases(settings: Settings) -> list[Case]:
-    """The cases that have an alert and no verdict, oldest first.
+def open_cases(settings: Settings, dates: Collection[dt.date]) -> list[Case]:
+    """The cases of these business dates that have an alert and no verdict, oldest first.
 
     Raises:
         RetailError: the lake has no such tables yet.
@@ -83,14 +85,16 @@ def open_cases(settings: Settings) -> list[Case]:
         settings,
         f"""
         with purchases as ({_PURCHASES}), alerted as (
-            select distinct transaction_event_id as event_id, cast(event_time as timestamp) as event_time, store_id
-            from fraud_alerts
+            select distinct
+                transaction_event_id as event_id, business_date, cast(event_time as timestamp) as event_time, store_id
+            from fraud_alerts where business_date in (select unnest(cast(? as date[])))
         )
-        select event_id, alerted.event_time, alerted.store_id, purchases.register_id
+        select event_id, alerted.business_date, alerted.event_time, alerted.store_id, purchases.register_id
         from alerted left join purchases using (event_id)
         where event_id not in (select transaction_event_id from fraud_labels)
         order by alerted.event_time, event_id
         """,
+        [list(dates)],
     )
     return [_case(*row) for row in found]
 
@@ -129,8 +133,8 @@ def _bounds(first: dt.date | None, last: dt.date | None) -> list[dt.date]:
     return [first or dt.date.min, last or dt.date.max]
 
 
-def _case(event_id: str, event_time: dt.datetime, store_id: str, register_id: str | None) -> Case:
-    return Case(event_id, event_time.replace(tzinfo=dt.UTC), store_id, register_id)
+def _case(event_id: str, date: dt.date, event_time: dt.datetime, store_id: str, register_id: str | None) -> Case:
+    return Case(event_id, date, event_time.replace(tzinfo=dt.UTC), store_id, register_id)
 
 
 def _query(settings: Settings, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

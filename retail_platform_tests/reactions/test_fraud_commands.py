@@ -103,10 +103,13 @@ def test_what_is_no_purchase_with_a_card_is_named_and_nothing_is_sent(
     assert verdicts(lake) == {}
 
 
-def test_the_truth_of_a_simulation_labels_its_frauds_and_dismisses_every_other_alert(
+def test_the_truth_of_a_simulation_labels_its_frauds_and_dismisses_every_other_alert_of_its_days(
     lake: Settings, retail: Retail, tmp_path: Path
 ) -> None:
     truth, elsewhere = tmp_path / "fraud.jsonl", str(uuid.uuid4())
+    # The next day is another simulation's, of which this truth knows nothing.
+    next_day = alert(str(uuid.uuid4())) | {"event_time": (PAID + dt.timedelta(days=1)).isoformat()}
+    write(lake, FRAUD_ALERTS.silver_table, [row_of(FRAUD_ALERTS, next_day, 9)])
     truth.write_text(
         "".join(json.dumps({"event_id": one, "kind": "velocity"}) + "\n" for one in (ALERTED, QUIET, elsewhere))
     )
