@@ -19,7 +19,7 @@ from retail_platform.errors import RetailError
 #: The form of a backup; another number is another form.
 FORMAT = 1
 #: The names below RETAIL_HOME that a backup has. All else is derived from them, or of the moment: locks, logs, caches.
-PARTS = ("kafka", "lake", "checkpoints", "dagster", "warehouse.duckdb")
+PARTS = ("kafka", "lake", "checkpoints", "dagster", "models", "warehouse.duckdb")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 

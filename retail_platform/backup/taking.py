@@ -68,6 +68,7 @@ def back_up(settings: Settings, target: Path, on_progress: Progress) -> Taken:
     with _alone(settings):
         _warehouse(settings, copier)
         _dagster(settings, copier)
+        _models(settings, copier)
         taken_at = dt.datetime.now(dt.UTC)
         lake_seconds = _timed(lambda: _lake(settings))
         kafka_seconds = _timed(lambda: _kafka(settings))
@@ -122,6 +123,11 @@ def _dagster(settings: Settings, copier: Copier) -> None:
                 copier.copy_sqlite(path, relative)
             else:
                 copier.copy(path, relative)
+
+
+def _models(settings: Settings, copier: Copier) -> None:
+    for path in files_of(settings.fraud_models_dir):
+        copier.copy(path, path.relative_to(settings.retail_home).as_posix())
 
 
 def _lake(settings: Settings) -> None:

@@ -107,7 +107,7 @@ def rules(
     reactions/fraud/parameters.py, by a person. After such a change, count from its day on: --from.
     """
     from retail_platform.lakehouse.fraud_cases import card_purchases, hits
-    from retail_platform.reactions.fraud import cards, stores
+    from retail_platform.reactions.fraud import cards, stores, tills
     from retail_platform.reactions.fraud.measures import HEADER, Hit, measure
     from retail_platform.reactions.fraud.parameters import DEFAULT
 
@@ -122,7 +122,7 @@ def rules(
         (Hit(one.rule, one.transaction_event_id) for one in found),
         {one.transaction_event_id: one.verdict for one in found if one.verdict is not None},
         purchases,
-        (*cards.RULES, stores.RULE),
+        (*cards.RULES, stores.RULE, tills.RULE),
     )
     modes = ["shadow" if getattr(DEFAULT, one.rule).shadow else "live" for one in measures]
     if as_json:

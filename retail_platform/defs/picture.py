@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kafka",),
     ("bronze", "quarantine", "ops"),
     ("silver",),
-    ("raw", "seeds"),
+    ("raw", "seeds", "reactions"),
     ("staging",),
     ("intermediate",),
     ("marts",),

@@ -48,6 +48,9 @@ def home(settings: Settings) -> Settings:
     (offsets / "0").write_text("v1")
     (offsets / ".0.crc").write_text("Hadoop's checksum")
     (offsets / ".1.4f.tmp").write_text("a draft")
+    settings.fraud_models_dir.mkdir(parents=True)
+    (settings.fraud_models_dir / "current.json").write_text("a model")
+    (settings.fraud_models_dir / ".current.json.4f.tmp").write_text("a draft")
     settings.logs_dir.mkdir()
     (settings.logs_dir / "kafka.log").write_text("of the moment")
     return settings
@@ -81,8 +84,10 @@ def test_what_is_restored_is_what_was_backed_up(home: Settings, backed_up: Path,
         "checkpoints",
         "dagster",
         "lake",
+        "models",
         "warehouse.duckdb",
     ]
+    assert [path.read_text() for path in there.fraud_models_dir.iterdir()] == ["a model"]
     assert done.aside is None
     assert done.manifest.tables[LINES.path] == 0
 

@@ -18,7 +18,7 @@ from retail_platform.cli.app import app
 from retail_platform.contracts import FRAUD_ALERTS, FRAUD_LABELS
 from retail_platform.contracts.judge import judge
 from retail_platform.errors import RetailError
-from retail_platform.reactions.fraud import cards, stores
+from retail_platform.reactions.fraud import cards, stores, tills
 from retail_platform.reactions.fraud.alerts import Alert, Hit, alert_id
 from retail_platform.reactions.fraud.labels import Label, Verdict, label_id
 from retail_platform.settings import Settings
@@ -173,7 +173,7 @@ def test_each_rule_is_measured_by_its_hits_the_last_verdicts_and_the_purchases_o
     # With the lake of the fixture: three purchases with a card more, one of them hit by card testing.
     assert told["purchases"] == 10_004
     rules = {entry["rule"]: entry for entry in told["rules"]}
-    assert set(rules) == {*cards.RULES, stores.RULE}
+    assert set(rules) == {*cards.RULES, stores.RULE, tills.RULE}
     testing = rules["card_testing"]
     assert [testing[name] for name in ("hits", "labelled", "confirmed", "precision", "mode", "released")] == [
         41, 40, 20, 0.5, "live", True,

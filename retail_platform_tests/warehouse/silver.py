@@ -112,7 +112,8 @@ def rows_of(messages: Iterable[Message]) -> tuple[list[Row], list[Row]]:
         header |= {
             name: event.get(name) for name in ("event_type", "transaction_id", "channel", "customer_id", "currency")
         }
-        header |= {"payment_method": event["payment"]["method"], **event["location"]}
+        header |= {"payment_method": event["payment"]["method"], "card_token": event["payment"].get("card_token")}
+        header |= {"register_id": event.get("register_id"), **event["location"]}
         for number, item in enumerate(event["items"], start=1):
             money = {name: Decimal(item[name]) for name in ("unit_price", "discount")}
             lines.append(line(event["event_id"], header["business_date"], number, **{**header, **item, **money}))

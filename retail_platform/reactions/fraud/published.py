@@ -43,7 +43,7 @@ def read(path: Path) -> Model | None:
 def write(path: Path, model: Model) -> None:
     """Make the file this model's, whole and at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with beside.open("w", encoding="utf-8") as file:
             file.write(model.text())
