@@ -28,7 +28,7 @@ from retail_platform_tests.warehouse.silver import LINES, Row, line, row_of, wri
 DAY = dt.date(2026, 3, 2)
 PAID = dt.datetime(2026, 3, 2, 10, 30, tzinfo=dt.UTC)
 
-ALERTED, HONEST, QUIET, CASH = (str(uuid.uuid4()) for _ in range(4))
+ALERTED, HONEST, QUIET, CASH, UNKNOWN = (str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))) for number in range(5))
 
 Retail = Callable[..., Result]
 
@@ -94,7 +94,7 @@ def test_an_alert_and_a_purchase_are_labelled_by_their_ids_with_all_that_the_con
     assert judge(FRAUD_LABELS, json.dumps(first).encode(), dt.datetime.now(dt.UTC), "UTC", DAY).reasons == ()
 
 
-@pytest.mark.parametrize("unknown", [CASH, str(uuid.uuid4()), "nonsense"])
+@pytest.mark.parametrize("unknown", [CASH, UNKNOWN, "nonsense"])
 def test_what_is_no_purchase_with_a_card_is_named_and_nothing_is_sent(
     lake: Settings, retail: Retail, unknown: str
 ) -> None:
