@@ -1,7 +1,7 @@
 """The real driver, but that it kills itself with SIGKILL at a named point of its work.
 
 ``python -m retail_platform.chaos.doomed --point after:silver/transaction_lines --nth 2 --victim both``. The job has no
-hook for this and pays nothing: this process wraps the tables' two ways of writing before it hands over to the job.
+hook for this and pays nothing: this process wraps the tables' ways of writing before it hands over to the job.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from retail_platform.chaos.points import POINTS, VICTIMS
+from retail_platform.chaos.points import OPTIMIZE, POINTS, VICTIMS
 from retail_platform.ingest import job
 from retail_platform.ingest.session import jvm_pid
 from retail_platform.lakehouse.delta import Batch, LakeTable
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Doom:
-    """The point at which this process dies: the ``nth`` write to a table, ``delay`` seconds into it for ``during``."""
+    """The point at which this process dies: the ``nth`` time of a work, ``delay`` seconds into it for ``during``.
+
+    ``work`` is the write to a table, by the table's path, or OPTIMIZE.
+    """
 
     moment: str
-    table: str
+    work: str
     nth: int
     victim: str
     delay: float
@@ -39,9 +42,9 @@ class Doom:
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
-    def around(self, table: LakeTable) -> Iterator[None]:
-        """A write to ``table``, which this process does not survive where it is the point."""
-        if not self._is_due(table):
+    def around(self, work: str, table: LakeTable) -> Iterator[None]:
+        """A ``work`` on ``table``, which this process does not survive where it is the point."""
+        if not self._is_due(work):
             yield
             return
         jvm = jvm_pid(table.spark)
@@ -53,8 +56,8 @@ class Doom:
         if self.moment == "after":
             self._die(jvm)
 
-    def _is_due(self, table: LakeTable) -> bool:
-        if table.table.path != self.table:
+    def _is_due(self, work: str) -> bool:
+        if work != self.work:
             return False
         with self._counting:
             self._seen += 1
@@ -75,12 +78,14 @@ def put_under(doom: Doom) -> None:
         if table.has(batch):
             append(table, rows, batch)  # nothing is written: not a point to die at
             return
-        with doom.around(table):
+        with doom.around(table.table.path, table):
             append(table, rows, batch)
 
     @contextlib.contextmanager
-    def doomed_maintenance(table: LakeTable) -> Iterator[DeltaTable]:
-        with doom.around(table), maintenance(table) as opened:
+    def doomed_maintenance(table: LakeTable, small_bytes: int | None = None) -> Iterator[DeltaTable]:
+        # Of what the stream does by itself, only the compaction says which files are small; the other is a MERGE.
+        work = table.table.path if small_bytes is None else OPTIMIZE
+        with doom.around(work, table), maintenance(table, small_bytes) as opened:
             yield opened
 
     LakeTable.append = doomed_append  # type: ignore[assignment,method-assign]
@@ -96,8 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--delay", type=float, default=0.1)
     parser.add_argument("--mode", choices=("available_now", "continuous"), default="continuous")
     given = parser.parse_args(arguments)
-    moment, _, table = given.point.partition(":")
-    put_under(Doom(moment, table, given.nth, given.victim, given.delay))
+    moment, _, work = given.point.partition(":")
+    put_under(Doom(moment, work, given.nth, given.victim, given.delay))
     return job.main(["--mode", given.mode])
 
 

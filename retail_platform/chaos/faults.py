@@ -19,7 +19,7 @@ _REFUSAL_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class KillAtPoint:
-    """The driver dies at a named point: its ``nth`` write to a table since it started."""
+    """The driver dies at a named point: its ``nth`` write to a table, or OPTIMIZE of one, since it started."""
 
     kind: ClassVar[str] = "kill_at_point"
     kills: ClassVar[bool] = True

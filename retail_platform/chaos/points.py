@@ -20,6 +20,8 @@ TABLES = (
     INGEST_BATCHES.path,
     SALES_BY_MINUTE.path,
 )
+#: The compaction of today's small files, of whichever table has its turn.
+OPTIMIZE = "optimize"
 MOMENTS = ("before", "during", "after")
-POINTS = tuple(f"{moment}:{table}" for table in TABLES for moment in MOMENTS)
+POINTS = tuple(f"{moment}:{work}" for work in (*TABLES, OPTIMIZE) for moment in MOMENTS)
 VICTIMS = ("python", "jvm", "both")

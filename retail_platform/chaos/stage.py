@@ -164,6 +164,7 @@ class Stage:
             "BUSINESS_TIMEZONE": settings.business_timezone,
             "INGEST_DEDUPE_HORIZON_MINUTES": "10",
             "INGEST_TRIGGER_SECONDS": "0.5",
+            "INGEST_COMPACT_MINUTES": "0.25",
             "INGEST_MAX_OFFSETS_PER_BATCH": "5000",
             "SPARK_DRIVER_MEMORY": "800m",
             # These drivers die young: the second compiler would cost more than it gives back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +58,8 @@ def run(
         seed, rate, played = schedules.read(schedule)
     settings = _empty_home(home or get_settings().retail_home / "chaos" / str(seed))
     _end_processes_when_told_to_stop()
+    # What aiokafka logs while the broker is dead would bury the faults' own lines; the load says when it gives up.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     schedules.write(settings.retail_home / "schedule.json", seed, rate, played)
 
     def say(line: str) -> None:

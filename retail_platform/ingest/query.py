@@ -75,10 +75,10 @@ class QueryHandle:
         start = self._logged(batch_id - 1)[0] if batch_id else self.first
         return start, end, int(metadata["batchTimestampMs"])
 
-    def clock_went_back(self, batch_id: int) -> bool:
-        """Whether the batch was planned at a time that the watermark has passed: Spark drops its rows as late."""
+    def clock(self, batch_id: int) -> tuple[int, int]:
+        """When the batch was planned, and the watermark at that time (0: none yet), both in milliseconds since 1970."""
         metadata = self._logged(batch_id)[1]
-        return 0 < int(metadata["batchTimestampMs"]) <= int(metadata["batchWatermarkMs"])
+        return int(metadata["batchTimestampMs"]), int(metadata["batchWatermarkMs"])
 
     def _logged(self, batch_id: int) -> tuple[Offsets, dict[str, Any]]:
         _, metadata, source = (self.checkpoint / "offsets" / str(batch_id)).text().strip().split("\n", 2)

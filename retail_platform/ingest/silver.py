@@ -6,9 +6,11 @@ was accepted at most 5 minutes before its event time), and only such events are 
 the batch's own time, not on Kafka's append time: after an outage partitions lag unevenly, and a watermark on append
 time would drop the records of a slow one in silence.
 
-The watermark is the latest time of a batch less H, and never goes back. Where the machine's clock does, by less than H,
-the state still knows what it should: an entry lasts until the watermark is H past it. By more than H, Spark would drop
-every record as late, in silence: such a batch is refused.
+The watermark is the latest time of a batch less H, and never goes back; an entry of the state lasts until the watermark
+is H past it. So a twin that is not looked up finds its event forgotten only where the clock of the first's batch was
+behind Kafka's append time, and that of the twin's behind the latest batch's, by more than H together. A batch with more
+than H/2 of either is refused. (At H behind the latest batch, Spark would drop every record as late, in silence.) So is
+one whose H is more than twice that of the watermark: what the state remembers is too short for it.
 """
 
 from __future__ import annotations
@@ -81,6 +83,7 @@ class SilverBatches:
     handle: QueryHandle
     contract: TopicContract
     calendar: BusinessCalendar
+    horizon: dt.timedelta
     silver: LakeTable
     quarantine: LakeTable
     ledger: Ledger
@@ -89,19 +92,14 @@ class SilverBatches:
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
         """Write one micro-batch: silver and quarantine side by side, then the ledger."""
         with self.silver.between_batches:
-            batch = self.handle.begin(batch_id)
-            if self.handle.clock_went_back(batch_id):
-                raise RetailError(
-                    "this machine's clock is back by more than INGEST_DEDUPE_HORIZON_MINUTES from where it was; nothing "
-                    f"was written. See that it is right, then renew the checkpoint with `{RECOVER} --all`"
-                )
-            self._write(rows, batch)
+            self._write(rows, self.handle.begin(batch_id))
 
     def _write(self, rows: DataFrame, batch: Batch) -> None:
         with ExitStack() as stack:
             held = stack.enter_context(kept(rows))
             judged_apart: DataFrame | None = None
             seen = _summary(held)
+            self._refuse_wrong_clock(batch, seen["newest"])
             events, dates, refused = clean_events(held.drop("batch_time")), seen["dates"], 0
             doubtful = events.where("late") if seen["late_dates"] else None
             events, look_in = events.drop("late"), set(seen["late_dates"])
@@ -131,6 +129,20 @@ class SilverBatches:
         duplicates = taken - count - refused
         counts = Counts(taken, count, refused, duplicates, business_dates=tuple(sorted(dates)))
         self.ledger.write(self.handle, batch, self.contract.topic, counts)
+
+    def _refuse_wrong_clock(self, batch: Batch, newest: int | None) -> None:
+        planned, watermark = self.handle.clock(batch.batch_id)
+        tolerated = self.horizon.total_seconds() * 1000 / 2
+        if watermark and planned < watermark + tolerated:
+            wrong = "back by more than half of INGEST_DEDUPE_HORIZON_MINUTES, or that was more than doubled"
+        elif newest is not None and newest > planned + tolerated:
+            wrong = "behind the broker's by more than half of INGEST_DEDUPE_HORIZON_MINUTES"
+        else:
+            return
+        raise RetailError(
+            f"this machine's clock is {wrong}; nothing was written. "
+            f"See that the clock is right, then renew the checkpoint with `{RECOVER} --all`"
+        )
 
     def _append(self, events: DataFrame | None, refused: DataFrame | None, batch: Batch) -> None:
         beside: Future[None] | None = None
@@ -171,7 +183,10 @@ def kept(rows: DataFrame) -> Iterator[DataFrame]:
 
 
 def _summary(rows: DataFrame) -> Row:
-    """One row: events (the clean ones), doubtful (the others), dates of the events, late_dates of the late ones."""
+    """One row: events (the clean ones), doubtful (the others), dates of the events, late_dates of the late ones, newest.
+
+    ``newest`` is the latest append time, in milliseconds since 1970.
+    """
     clean = F.col("clean")
     return _only(
         rows.agg(
@@ -179,6 +194,7 @@ def _summary(rows: DataFrame) -> Row:
             F.count_if(~clean).alias("doubtful"),
             F.collect_set(F.when(clean, F.col("business_date"))).alias("dates"),
             F.collect_set(F.when(clean & F.col("late"), F.col("business_date"))).alias("late_dates"),
+            F.unix_millis(F.max("append_time")).alias("newest"),
         )
     )
 

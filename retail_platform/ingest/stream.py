@@ -98,7 +98,9 @@ class Stream:
         recovery = recovery_of(checkpoint(self.settings, handle.name))
         forgotten_at = recovery.recovered_at if recovery else None
         rows = first_deliveries(self._kafka(handle, [contract.topic]), contract, days, horizon, forgotten_at)
-        batches = SilverBatches(handle, contract, days, silver, self.lake.quarantine, self.lake.ledger, self._pool)
+        batches = SilverBatches(
+            handle, contract, days, horizon, silver, self.lake.quarantine, self.lake.ledger, self._pool
+        )
         seconds, pool = self.settings.ingest_trigger_seconds, POOL_SILVER
         if contract not in self.settings.source_topics:
             seconds, pool = max(REACTIONS_TRIGGER_SECONDS, seconds), POOL_BEHIND

@@ -1,4 +1,4 @@
-"""A machine whose clock was ahead: the stream's memory of events goes by its watermark, which never goes back."""
+"""A machine whose clock is wrong: the stream's memory of events goes by it, and by a watermark that never goes back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.checkpoints import checkpoint
 from retail_platform.settings import Settings
 from retail_platform_tests.ingest.running import StreamFailed, deliver, drain, message, rows, sale
+from retail_platform_tests.ingest.test_crash import dying
 from retail_platform_tests.ingest.test_recover import recover
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ def clock_was_ahead(settings: Settings, ahead: dt.timedelta) -> None:
     told = json.loads(metadata) | {"nextBatchWatermarkMs": int(watermark.timestamp() * 1000)}
     newest.write_text(f"{version}\n{json.dumps(told)}")
     newest.with_name(f".{newest.name}.crc").unlink(missing_ok=True)
+
+
+def clock_is_behind(settings: Settings, behind: dt.timedelta) -> None:
+    """Have the batch that is yet to be finished planned by a machine whose clock is ``behind`` of the one now."""
+    (planned,) = (Path(checkpoint(settings, LINES.path).path) / "offsets").glob("[0-9]")
+    version, metadata, offsets = planned.read_text().split("\n", 2)
+    moment = dt.datetime.now(dt.UTC) - behind
+    told = json.loads(metadata) | {"batchTimestampMs": int(moment.timestamp() * 1000)}
+    planned.write_text(f"{version}\n{json.dumps(told)}\n{offsets}")
+    planned.with_name(f".{planned.name}.crc").unlink(missing_ok=True)
 
 
 def silver_events(settings: Settings) -> int:
@@ -58,16 +69,68 @@ def test_a_clock_that_was_a_day_ahead_stops_the_stream_and_a_recovery_loses_noth
     assert (found.silver, found.duplicates, found.difference) == (2, 1, 0)
 
 
-def test_a_clock_that_was_ahead_by_less_than_the_horizon_changes_nothing(
+def test_a_clock_that_was_ahead_by_less_than_half_of_the_horizon_changes_nothing(
     spark: SparkSession, lake_settings: Settings
 ) -> None:
     known = sale()
     deliver(lake_settings, [message(known)])
     drain(spark, lake_settings)
-    clock_was_ahead(lake_settings, dt.timedelta(minutes=lake_settings.ingest_dedupe_horizon_minutes - 2))
+    clock_was_ahead(lake_settings, dt.timedelta(minutes=lake_settings.ingest_dedupe_horizon_minutes / 2 - 2))
     for _ in range(2):
         deliver(lake_settings, [message(sale()), message(known)])
         drain(spark, lake_settings)
 
     assert silver_events(lake_settings) == 3
     assert quality.duplicate_keys(lake_settings, LINES, None) == []
+
+
+def test_a_first_batch_by_a_clock_a_day_behind_is_refused_and_its_twins_stay_out_when_the_clock_is_right(
+    spark: SparkSession, lake_settings: Settings
+) -> None:
+    known = sale()
+    deliver(lake_settings, [message(known)])
+    with pytest.raises(StreamFailed, match="before silver"):
+        drain(spark, lake_settings, dying(LINES, after=False))
+    clock_is_behind(lake_settings, dt.timedelta(days=1))
+    with pytest.raises(StreamFailed, match=r"clock is behind the broker's.*retail stream recover --all"):
+        drain(spark, lake_settings)
+    recover(spark, lake_settings, everything=True)
+    for _ in range(2):
+        deliver(lake_settings, [message(sale()), message(known)])
+        drain(spark, lake_settings)
+
+    assert silver_events(lake_settings) == 3
+    assert quality.duplicate_keys(lake_settings, LINES, None) == []
+
+
+def test_a_clock_that_was_behind_by_less_than_half_of_the_horizon_changes_nothing(
+    spark: SparkSession, lake_settings: Settings
+) -> None:
+    known = sale()
+    deliver(lake_settings, [message(known)])
+    with pytest.raises(StreamFailed, match="before silver"):
+        drain(spark, lake_settings, dying(LINES, after=False))
+    clock_is_behind(lake_settings, dt.timedelta(minutes=lake_settings.ingest_dedupe_horizon_minutes / 2 - 2))
+    drain(spark, lake_settings)
+    for _ in range(2):
+        deliver(lake_settings, [message(sale()), message(known)])
+        drain(spark, lake_settings)
+
+    assert silver_events(lake_settings) == 3
+    assert quality.duplicate_keys(lake_settings, LINES, None) == []
+
+
+def test_a_horizon_that_was_more_than_doubled_is_refused_because_what_is_remembered_is_too_short_for_it(
+    spark: SparkSession, lake_settings: Settings
+) -> None:
+    deliver(lake_settings, [message(sale())])
+    drain(spark, lake_settings.model_copy(update={"ingest_dedupe_horizon_minutes": 10}))
+    deliver(lake_settings, [message(sale())])
+    drain(spark, lake_settings.model_copy(update={"ingest_dedupe_horizon_minutes": 19}))
+    deliver(lake_settings, [message(sale())])
+    with pytest.raises(StreamFailed, match=r"more than doubled.*retail stream recover --all"):
+        drain(spark, lake_settings)
+    recover(spark, lake_settings, everything=True)
+    drain(spark, lake_settings)
+
+    assert silver_events(lake_settings) == 3
