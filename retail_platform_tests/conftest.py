@@ -86,7 +86,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The suite's Spark session, configured as the job's."""
     from retail_platform.ingest.session import spark_session
 
-    home = tmp_path_factory.mktemp("spark")
+    home = tmp_path_factory.mktemp("spark with a space")
     settings = load_settings(
         env_file=None, retail_home=home, spark_driver_memory="1g", spark_driver_java_options=SHORT_LIVED
     )

@@ -69,7 +69,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.jars": ",".join(str(jar) for jar in spark_jars(settings)),
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraJavaOptions": (
-            f"{_JVM} -Dderby.system.home={home} -Djava.io.tmpdir={scratch(settings)} "
+            f'{_JVM} -Dderby.system.home="{home}" -Djava.io.tmpdir="{scratch(settings)}" '
             f"{settings.spark_driver_java_options}"
         ),
         "spark.local.dir": str(scratch(settings)),
