@@ -1,4 +1,3 @@
-
 from retail_platform.contracts import FRAUD_LABELS, INGEST_BATCHES, INVENTORY, WAREHOUSE_TABLES
 from retail_platform.warehouse import sql
 from retail_platform_tests.warehouse.silver import LINES
