@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,6 +49,15 @@ def silver_events(settings: Settings) -> int:
     return int(rows(settings, LINES, "select count(distinct event_id) from t")[0][0])
 
 
+def two_more_and_twins_of(known: dict[str, Any], spark: SparkSession, settings: Settings) -> None:
+    """The next two batches bring a sale each, and the known one again: silver comes to three events, each once."""
+    for _ in range(2):
+        deliver(settings, [message(sale()), message(known)])
+        drain(spark, settings)
+    assert silver_events(settings) == 3
+    assert quality.duplicate_keys(settings, LINES, None) == []
+
+
 def test_a_clock_that_was_a_day_ahead_stops_the_stream_and_a_recovery_loses_nothing(
     spark: SparkSession, lake_settings: Settings
 ) -> None:
@@ -76,12 +85,7 @@ def test_a_clock_that_was_ahead_by_less_than_half_of_the_horizon_changes_nothing
     deliver(lake_settings, [message(known)])
     drain(spark, lake_settings)
     clock_was_ahead(lake_settings, dt.timedelta(minutes=lake_settings.ingest_dedupe_horizon_minutes / 2 - 2))
-    for _ in range(2):
-        deliver(lake_settings, [message(sale()), message(known)])
-        drain(spark, lake_settings)
-
-    assert silver_events(lake_settings) == 3
-    assert quality.duplicate_keys(lake_settings, LINES, None) == []
+    two_more_and_twins_of(known, spark, lake_settings)
 
 
 def test_a_first_batch_by_a_clock_a_day_behind_is_refused_and_its_twins_stay_out_when_the_clock_is_right(
@@ -95,12 +99,7 @@ def test_a_first_batch_by_a_clock_a_day_behind_is_refused_and_its_twins_stay_out
     with pytest.raises(StreamFailed, match=r"clock is behind the broker's.*retail stream recover --all"):
         drain(spark, lake_settings)
     recover(spark, lake_settings, everything=True)
-    for _ in range(2):
-        deliver(lake_settings, [message(sale()), message(known)])
-        drain(spark, lake_settings)
-
-    assert silver_events(lake_settings) == 3
-    assert quality.duplicate_keys(lake_settings, LINES, None) == []
+    two_more_and_twins_of(known, spark, lake_settings)
 
 
 def test_a_clock_that_was_behind_by_less_than_half_of_the_horizon_changes_nothing(
@@ -112,12 +111,7 @@ def test_a_clock_that_was_behind_by_less_than_half_of_the_horizon_changes_nothin
         drain(spark, lake_settings, dying(LINES, after=False))
     clock_is_behind(lake_settings, dt.timedelta(minutes=lake_settings.ingest_dedupe_horizon_minutes / 2 - 2))
     drain(spark, lake_settings)
-    for _ in range(2):
-        deliver(lake_settings, [message(sale()), message(known)])
-        drain(spark, lake_settings)
-
-    assert silver_events(lake_settings) == 3
-    assert quality.duplicate_keys(lake_settings, LINES, None) == []
+    two_more_and_twins_of(known, spark, lake_settings)
 
 
 def test_a_horizon_that_was_more_than_doubled_is_refused_because_what_is_remembered_is_too_short_for_it(
