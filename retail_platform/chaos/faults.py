@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from retail_platform.chaos.stage import Stage
+from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import read_heartbeat
 
 _REFUSAL_SECONDS = 90.0
+_CHUNKS = (1 << 20, 1 << 12, 1)
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +177,80 @@ class DamageCheckpoint:
         return "went on by itself"
 
 
-Fault = KillAtPoint | KillAtRandom | KillWhileStarting | KillBroker | Pause | SecondStart | DamageCheckpoint
+@dataclass(frozen=True, slots=True)
+class FullDisk:
+    """The disk of the lake and the checkpoints, a small one of their own, is full until the driver has ended by it twice.
+
+    Each time it must say why in its heartbeat. Once there is room again, the next start goes on by itself. Where the
+    broker is on that disk, it may die first; then the driver need not.
+    """
+
+    kind: ClassVar[str] = "full_disk"
+    kills: ClassVar[bool] = False
+
+    def happen(self, stage: Stage) -> str:
+        """Fill the disk, see the driver end, start it again and see that end too; make room, and see the next one work."""
+        if not stage.settings.lake_dir.is_symlink():
+            raise RetailError("this home is not on a small disk: `retail chaos run --small-disk DIR`")
+        said = []
+        with _filler(stage.settings.lake_dir.resolve().parent) as fill:
+            for start in (stage.working_driver, stage.start_driver):
+                driver = start()
+                stage.wait(partial(fill, driver, stage.broker), "the driver lives on with a full disk")
+                if driver.poll() is None:
+                    break
+                said.append(_why_it_ended(stage, driver))
+        if stage.broker.status().pid is None:
+            said.append("the broker died")
+            stage.broker.stop()  # nothing is left to stop; it reaps the process
+            stage.broker.start()
+        before = stage.commits
+        stage.working_driver()
+        stage.wait(lambda: stage.commits > before, "the driver does not go on when there is room again")
+        return "; ".join(said)
+
+
+@contextlib.contextmanager
+def _filler(disk: Path) -> Iterator[Callable[[subprocess.Popen[bytes], EmbeddedBroker], bool]]:
+    """What fills the disk, again whenever it is called, and says whether one of two has died of it."""
+    path = disk / "filler"
+
+    def fill(driver: subprocess.Popen[bytes], broker: EmbeddedBroker) -> bool:
+        with path.open("ab", buffering=0) as file:
+            for size in _CHUNKS:
+                with contextlib.suppress(OSError):
+                    while file.write(bytes(size)) == size:
+                        pass
+        return driver.poll() is not None or broker.status().pid is None
+
+    try:
+        yield fill
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _why_it_ended(stage: Stage, driver: subprocess.Popen[bytes]) -> str:
+    """What the heartbeat of a driver says that ended on a full disk."""
+    beat = read_heartbeat(stage.settings)
+    error = "" if beat is None or beat.state != "failed" else beat.error or ""
+    if driver.returncode != 1 or beat is None or beat.pid != driver.pid or _NO_SPACE not in error or "\n" in error:
+        raise RetailError(f"the driver ended with exit code {driver.returncode}, and its heartbeat says {beat}")
+    return error
+
+
+Fault = KillAtPoint | KillAtRandom | KillWhileStarting | KillBroker | Pause | SecondStart | DamageCheckpoint | FullDisk
 KINDS: dict[str, type[Fault]] = {
     kind.kind: kind
-    for kind in (KillAtPoint, KillAtRandom, KillWhileStarting, KillBroker, Pause, SecondStart, DamageCheckpoint)
+    for kind in (
+        KillAtPoint,
+        KillAtRandom,
+        KillWhileStarting,
+        KillBroker,
+        Pause,
+        SecondStart,
+        DamageCheckpoint,
+        FullDisk,
+    )
 }
 
 

@@ -11,6 +11,7 @@ from retail_platform.chaos.faults import (
     DAMAGES,
     DamageCheckpoint,
     Fault,
+    FullDisk,
     KillAtPoint,
     KillAtRandom,
     KillBroker,
@@ -54,6 +55,14 @@ def schedule(seed: int, faults: int) -> list[Fault]:
 def damages() -> list[Fault]:
     """Every damage to a checkpoint, one of each."""
     return [DamageCheckpoint(query, damage) for query in _QUERIES for damage in DAMAGES]
+
+
+def full_disks(faults: int) -> list[Fault]:
+    """The disk is full ``faults`` times, and a driver that has just gone on is killed in between."""
+    made: list[Fault] = []
+    for _ in range(faults):
+        made += [FullDisk(), KillAtRandom(2.0, "both")]
+    return made[:-1]
 
 
 def write(path: Path, seed: int, rate: float, faults: list[Fault]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,10 @@ from retail_platform.lakehouse.lease import holder
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
 
 _POLL_SECONDS = 0.1
+#: What a small disk holds of a home: all that the driver writes; and of the rest, where it is asked for, the broker's.
+_OF_THE_DRIVER = ("lake", "checkpoints", "control", "spark")
+_OF_THE_BROKER = ("kafka",)
+_SMALL_BYTES = 2 * 1024**3
 #: From a start to the first batch, on a busy laptop; a driver that takes longer is a finding.
 PATIENCE_SECONDS = 240.0
 
@@ -43,6 +48,26 @@ def chaos_settings(settings: Settings, home: Path) -> Settings:
     )
 
 
+def move_to_small_disk(settings: Settings, disk: Path, *, broker: bool) -> None:
+    """Have an empty home keep on ``disk`` what the driver writes, and what the ``broker`` does; the rest stays.
+
+    Raises:
+        RetailError: ``disk`` is no empty folder, or not on a small disk of its own.
+    """
+    remedy = f"mount one, `mount -t tmpfs -o size={512 if broker else 256}m none {disk}`, or name another folder"
+    if not disk.is_dir() or any(disk.iterdir()):
+        raise RetailError(f"--small-disk: {disk} is not an empty folder; {remedy}")
+    settings.retail_home.mkdir(parents=True, exist_ok=True)
+    own = disk.stat().st_dev != settings.retail_home.stat().st_dev
+    if not own or shutil.disk_usage(disk).total > _SMALL_BYTES:
+        raise RetailError(
+            f"--small-disk: {disk} is not a disk of its own of at most {_SMALL_BYTES >> 30} GiB; {remedy}"
+        )
+    for name in _OF_THE_DRIVER + _OF_THE_BROKER * broker:
+        (disk / name).mkdir()
+        (settings.retail_home / name).symlink_to(disk / name)
+
+
 @dataclass
 class Stage:
     """The processes of one run. Use :func:`open_stage`, which leaves none behind."""
@@ -57,7 +82,7 @@ class Stage:
     def commits(self) -> int:
         """How many batches have been finished so far, in all lives of the driver."""
         log = self.settings.lake_dir / INGEST_BATCHES.path / "_delta_log"
-        return sum(1 for _ in log.glob("*.json")) if log.exists() else 0
+        return max(sum(1 for _ in log.glob("*.json")) - 1, 0)  # the first of them creates the table
 
     def start_driver(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the driver, as it is or (with arguments) doomed; its output goes to the home's ``logs/driver.log``."""

@@ -38,6 +38,13 @@ def run(
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Instead: damage each checkpoint in each way.")
     ] = False,
+    small_disk: Annotated[
+        Path | None,
+        typer.Option(help="Instead: fill this small disk, an empty mount point, which holds the lake; --faults times."),
+    ] = None,
+    with_broker: Annotated[
+        bool, typer.Option("--with-broker", help="The small disk holds what the broker writes too.")
+    ] = False,
     schedule: Annotated[Path | None, typer.Option(help="Play this schedule.json again instead.")] = None,
     home: Home = None,
     results: Results = None,
@@ -52,11 +59,16 @@ def run(
     from retail_platform.chaos import nemesis
     from retail_platform.chaos import report as reports
     from retail_platform.chaos import schedule as schedules
+    from retail_platform.chaos.stage import move_to_small_disk
 
     played: list[Fault] = schedules.damages() if checkpoints else schedules.schedule(seed, faults)
+    if small_disk is not None:
+        played = schedules.full_disks(faults)
     if schedule is not None:
         seed, rate, played = schedules.read(schedule)
     settings = _empty_home(home or get_settings().retail_home / "chaos" / str(seed))
+    if small_disk is not None:
+        move_to_small_disk(settings, small_disk.absolute(), broker=with_broker)
     _end_processes_when_told_to_stop()
     # What aiokafka logs while the broker is dead would bury the faults' own lines; the load says when it gives up.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

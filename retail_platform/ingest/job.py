@@ -7,6 +7,7 @@ Dagster started it, it reports through Dagster Pipes. Exit codes: 0 drained or s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import os
 import signal
@@ -17,11 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
 from retail_platform.ingest.maintenance import compact_today
 from retail_platform.ingest.session import JVM_GONE, end_session, jvm_pid, spark_session
-from retail_platform.ingest.stream import Stream, running_stream
+from retail_platform.ingest.stream import FULL_DISK, MAKE_ROOM, Stream, running_stream
 from retail_platform.ingest.work import one_line, serve
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
@@ -69,14 +73,24 @@ class Job:
         except LakeInUse:
             raise  # the heartbeat is the holder's
         except RetailError as error:
-            self._beat("failed", None, str(error))
+            self._failed(str(error))
             raise
         except JVM_GONE as error:
             reason = (
                 "Spark's JVM has ended under the job: it was killed, or SPARK_DRIVER_MEMORY is too little; start again"
             )
-            self._beat("failed", None, reason)
+            self._failed(reason)
             raise RetailError(reason) from error
+        except (OSError, Py4JJavaError, PySparkException) as error:
+            if FULL_DISK not in str(error):
+                raise
+            reason = f"{FULL_DISK}{MAKE_ROOM}"
+            self._failed(reason)
+            raise RetailError(reason) from error
+
+    def _failed(self, reason: str) -> None:
+        with contextlib.suppress(OSError):  # a disk without room even for this must not hide the reason
+            self._beat("failed", None, reason)
 
     def _run(self) -> None:
         with lake_lease(self.settings, f"ingest ({self.mode})", wait_seconds=_LEASE_WAIT_SECONDS) as lease:

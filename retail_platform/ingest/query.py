@@ -42,6 +42,11 @@ class QueryHandle:
         self._started.set()
 
     @property
+    def has_started(self) -> bool:
+        """Whether there is a query; there is none where its start failed."""
+        return self._query is not None
+
+    @property
     def query(self) -> StreamingQuery:
         """The running query; waits until it has been started."""
         self._started.wait()

@@ -42,6 +42,10 @@ _EARLIEST = -2  # in Spark's offsets
 # The last line of a Python traceback: the exception's name, a colon, and what it says.
 _RAISED = re.compile(r"^[A-Za-z_][\w.]*\.[A-Z]\w*: \S")
 
+#: What everybody says of a full disk, and what to do about it.
+FULL_DISK = "No space left on device"
+MAKE_ROOM = "; make room on the disk of RETAIL_HOME: nothing is lost, and the next start goes on where this one ended"
+
 _DATA_LOSS = ("KAFKA_DATA_LOSS", "OffsetOutOfRange", "failOnDataLoss")
 
 BatchFunction = Callable[[DataFrame, int], None]
@@ -137,6 +141,8 @@ class Stream:
         self.stopping.set()
         deadline = time.monotonic() + _STOP_SECONDS
         for handle in self.handles:
+            if not handle.has_started:
+                continue
             query = handle.query
             while query.isActive:
                 if not query.status["isTriggerActive"] or time.monotonic() > deadline:
@@ -250,6 +256,8 @@ def _mend(error: StreamingQueryException) -> str:
     said = str(error)
     if any(words in said for words in _DATA_LOSS):
         return f"; records left Kafka before they were read: see which, and go on without them, by `{ACCEPT_LOSS}`"
+    if FULL_DISK in said:
+        return MAKE_ROOM
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,8 @@ INGEST = "ingest"
 
 #: A stream that has not written its heartbeat for this long is stuck (a batch on a laptop takes seconds).
 STALE_AFTER_SECONDS = 120.0
+
+_BLOCK_BYTES = 512  # the unit of ``st_blocks``, whatever the file system's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,35 @@ def heartbeat_path(settings: Settings, stream: str = INGEST) -> Path:
 
 
 def write_heartbeat(settings: Settings, beat: Heartbeat, stream: str = INGEST) -> None:
-    """Replace the heartbeat, atomically."""
+    """Replace the heartbeat, atomically; on a full disk, write over the last one, which has its block already.
+
+    Raises:
+        OSError: the disk is full, and there is no last one, or not room enough in it.
+    """
     path = heartbeat_path(settings, stream)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(asdict(beat), default=lambda moment: moment.isoformat()))
-    draft.replace(path)
+    text = json.dumps(asdict(beat), default=lambda moment: moment.isoformat())
+    try:
+        draft.write_text(text)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        if error.errno != errno.ENOSPC or not _written_over(path, text.encode()):
+            raise
+    else:
+        draft.replace(path)
+
+
+def _written_over(path: Path, text: bytes) -> bool:
+    """Whether ``text`` fits into the blocks of the file at ``path``, and now stands there."""
+    if not path.exists():
+        return False
+    with path.open("r+b", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        fits = len(text) <= found.st_blocks * _BLOCK_BYTES
+        if fits:
+            file.write(text.ljust(found.st_size))  # blanks may follow JSON
+    return fits
 
 
 def read_heartbeat(settings: Settings, stream: str = INGEST) -> Heartbeat | None:

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from retail_platform.chaos.faults import FullDisk
+from retail_platform.chaos.stage import Stage
 from retail_platform.cli.app import app
+from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.errors import RetailError
+from retail_platform.settings import Settings
 
 
 @pytest.mark.parametrize("command", ["run", "controls"])
@@ -27,3 +31,20 @@ def test_a_schedule_that_cannot_be_read_is_refused_before_anything_starts(tmp_pa
     assert isinstance(done.exception, RetailError)
     assert "is not a schedule" in str(done.exception)
     assert not (tmp_path / "h").exists()
+
+
+def test_a_disk_that_is_not_a_small_one_of_its_own_is_refused_before_anything_is_filled(tmp_path: Path) -> None:
+    disk, home = tmp_path / "disk", tmp_path / "home"
+    disk.mkdir()
+    done = CliRunner().invoke(app, ["chaos", "run", "--small-disk", str(disk), "--home", str(home)])
+    assert isinstance(done.exception, RetailError)
+    assert "not a disk of its own" in str(done.exception)
+    assert "mount -t tmpfs" in str(done.exception)
+    assert not any(disk.iterdir())
+
+
+def test_a_schedule_fills_no_disk_but_a_small_one(settings: Settings) -> None:
+    stage = Stage(settings, EmbeddedBroker(settings))
+    with pytest.raises(RetailError, match="--small-disk"):
+        FullDisk().happen(stage)
+    assert stage.driver is None

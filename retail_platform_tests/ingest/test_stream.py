@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
+import os
 import uuid
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from retail_platform_tests.ingest.running import deliver, drain, message, money,
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
 
 LINES = TRANSACTIONS.silver_table
 MOVEMENTS = INVENTORY.silver_table
@@ -175,3 +178,23 @@ def test_a_checkpoint_older_than_its_table_is_refused_before_a_record_is_skipped
     ):
         drain(spark, lake_settings)
     assert rows(lake_settings, LINES, "select count(distinct event_id) from t") == [(2,)]
+
+
+def test_a_query_that_cannot_start_ends_the_stream_with_its_reason(
+    spark: SparkSession, lake_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what a full disk does: the checkpoint of the second query cannot be begun."""
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+    start = DataStreamWriter.start
+
+    def full(writer: DataStreamWriter) -> StreamingQuery:
+        if outcomes.pop() == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return start(writer)
+
+    outcomes = ["full", "start"]
+    monkeypatch.setattr(DataStreamWriter, "start", full)
+    with pytest.raises(OSError, match="No space left"):
+        drain(spark, lake_settings)
+    assert not spark.streams.active
