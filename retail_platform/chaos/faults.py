@@ -178,6 +178,25 @@ class DamageCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class KillDaily:
+    """The daily job dies at a named point, beside a working driver: the sums are looked at after a last, whole one."""
+
+    kind: ClassVar[str] = "kill_daily"
+    kills: ClassVar[bool] = False
+    point: str
+
+    def happen(self, stage: Stage) -> str:
+        """Run the daily job to its death."""
+        stage.working_driver()
+        code = stage.daily(self.point)
+        if code != -signal.SIGKILL:
+            raise RetailError(
+                f"the daily job ended with exit code {code} before {self.point}; see {stage.settings.logs_dir}/daily.log"
+            )
+        return f"died at {self.point}"
+
+
+@dataclass(frozen=True, slots=True)
 class FullDisk:
     """The disk of the lake and the checkpoints, a small one of their own, is full until the driver has ended by it twice.
 
@@ -238,7 +257,17 @@ def _why_it_ended(stage: Stage, driver: subprocess.Popen[bytes]) -> str:
     return error
 
 
-Fault = KillAtPoint | KillAtRandom | KillWhileStarting | KillBroker | Pause | SecondStart | DamageCheckpoint | FullDisk
+Fault = (
+    KillAtPoint
+    | KillAtRandom
+    | KillWhileStarting
+    | KillBroker
+    | Pause
+    | SecondStart
+    | DamageCheckpoint
+    | FullDisk
+    | KillDaily
+)
 KINDS: dict[str, type[Fault]] = {
     kind.kind: kind
     for kind in (
@@ -250,6 +279,7 @@ KINDS: dict[str, type[Fault]] = {
         SecondStart,
         DamageCheckpoint,
         FullDisk,
+        KillDaily,
     )
 }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retail_platform import kafka
-from retail_platform.chaos.faults import Fault, KillAtPoint, to_json
+from retail_platform.chaos.faults import Fault, KillAtPoint, KillDaily, to_json
 from retail_platform.chaos.finding import Finding, Verdict
 from retail_platform.chaos.load import running_load
 from retail_platform.chaos.reader import running_reader
@@ -100,6 +100,9 @@ def play(
             say("quiet: the load ends, the driver catches up")
             load.end()
             findings = _catch_up(stage)
+        if any(isinstance(fault, KillDaily) for fault in faults):
+            say("the daily job, whole")
+            findings += _whole_day(stage)
         kills = stage.kills
     _note_recovery(events, commits)
     _keep(settings, events)
@@ -146,6 +149,13 @@ def _catch_up(stage: Stage) -> list[Finding]:
     except RetailError as error:
         return [Finding("the driver catches up when it is left alone", 1, str(error))]
     return []
+
+
+def _whole_day(stage: Stage) -> list[Finding]:
+    """Have the daily job make the warehouse and the KPI file of what the lake holds, for the verifier to look at."""
+    code = stage.daily()
+    told = f"exit code {code}; see {stage.settings.logs_dir}/daily.log"
+    return [Finding("the daily job ends well when it is left alone", 1, told)] if code else []
 
 
 def _behind(settings: Settings) -> int:

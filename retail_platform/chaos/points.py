@@ -1,4 +1,4 @@
-"""The points of a batch at which a driver can be told to die, and what of it dies."""
+"""The points at which a driver, or the daily job, can be told to die, and what of the driver dies."""
 
 from __future__ import annotations
 
@@ -24,4 +24,6 @@ TABLES = (
 OPTIMIZE = "optimize"
 MOMENTS = ("before", "during", "after")
 POINTS = tuple(f"{moment}:{work}" for work in (*TABLES, OPTIMIZE) for moment in MOMENTS)
+#: Those of the daily job: the load of the transactions into the warehouse, and the KPI file.
+DAILY_POINTS = ("after:stage", "before:commit", "after:commit", "before:rename", "after:rename")
 VICTIMS = ("python", "jvm", "both")

@@ -15,13 +15,14 @@ from retail_platform.chaos.faults import (
     KillAtPoint,
     KillAtRandom,
     KillBroker,
+    KillDaily,
     KillWhileStarting,
     Pause,
     SecondStart,
     from_json,
     to_json,
 )
-from retail_platform.chaos.points import POINTS, VICTIMS
+from retail_platform.chaos.points import DAILY_POINTS, POINTS, VICTIMS
 from retail_platform.contracts import BRONZE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
 from retail_platform.errors import RetailError
 
@@ -55,6 +56,11 @@ def schedule(seed: int, faults: int) -> list[Fault]:
 def damages() -> list[Fault]:
     """Every damage to a checkpoint, one of each."""
     return [DamageCheckpoint(query, damage) for query in _QUERIES for damage in DAMAGES]
+
+
+def daily_kills() -> list[Fault]:
+    """The daily job dies at each of its points."""
+    return [KillDaily(point) for point in DAILY_POINTS]
 
 
 def full_disks(faults: int) -> list[Fault]:

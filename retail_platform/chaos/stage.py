@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import shutil
 import signal
@@ -159,6 +160,23 @@ class Stage:
         )
         if done.returncode != 0:
             raise RetailError(f"the recovery failed: {done.stderr.strip()[-500:]}")
+
+    def daily(self, point: str | None = None) -> int:
+        """Run the daily job over the days of the load, doomed to die at a ``point`` or not; its exit code."""
+        today = dt.datetime.now(dt.UTC).date()
+        dates = ("--from", str(today - dt.timedelta(days=1)), "--to", str(today))
+        whole = (str(Path(sys.executable).with_name("retail")), "run", "--no-drain")
+        doomed = (sys.executable, "-m", "retail_platform.chaos.doomed_daily", "--point", str(point))
+        with (self.settings.logs_dir / "daily.log").open("ab") as log:
+            return subprocess.run(
+                [*(whole if point is None else doomed), *dates],
+                env=self._environment(),
+                cwd=PROJECT_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
+            ).returncode
 
     def end_driver(self) -> None:
         """Stop the driver between two batches, as an operator does."""

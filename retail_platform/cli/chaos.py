@@ -38,6 +38,9 @@ def run(
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Instead: damage each checkpoint in each way.")
     ] = False,
+    daily: Annotated[
+        bool, typer.Option("--daily", help="Instead: kill the daily job at each of its points, beside the stream.")
+    ] = False,
     small_disk: Annotated[
         Path | None,
         typer.Option(help="Instead: fill this small disk, an empty mount point, which holds the lake; --faults times."),
@@ -62,6 +65,8 @@ def run(
     from retail_platform.chaos.stage import move_to_small_disk
 
     played: list[Fault] = schedules.damages() if checkpoints else schedules.schedule(seed, faults)
+    if daily:
+        played = schedules.daily_kills()
     if small_disk is not None:
         played = schedules.full_disks(faults)
     if schedule is not None:

@@ -13,7 +13,7 @@ import pytest
 from retail_platform.contracts import INGEST_BATCHES, WAREHOUSE_TABLES
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import manifest
-from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
+from retail_platform.settings import Settings
 from retail_platform.warehouse import LoadResult, open_warehouse
 from retail_platform_tests.warehouse.silver import (
     COMMITTED,
@@ -190,46 +190,6 @@ def test_a_date_that_was_never_loaded_is_named(settings: Settings) -> None:
     assert [str(found) for found in warehouse.reconcile(LINES, [FIRST])] == [
         "silver/transaction_lines 2010-12-01: load is missing, silver has a version to load"
     ]
-
-
-LOAD_AND_STOP_BEFORE_THE_COMMIT = """
-import datetime as dt, sys
-from pathlib import Path
-from retail_platform.lakehouse.manifest import manifest
-from retail_platform.settings import load_settings
-from retail_platform.warehouse import duckdb, open_warehouse
-from retail_platform_tests.warehouse.silver import LINES
-
-def stop(*_):
-    print("merged", flush=True)
-    sys.stdin.readline()
-
-duckdb._record = stop
-settings = load_settings(env_file=None, retail_home=Path(sys.argv[1]))
-open_warehouse(settings).load(manifest(settings, LINES, [dt.date(2010, 12, 2)]), "killed")
-"""
-
-
-def test_a_process_killed_after_its_merge_and_before_its_commit_leaves_no_trace(settings: Settings) -> None:
-    write_lake(settings, [line("a", FIRST), *(line(f"b{number}", SECOND) for number in range(5_000))])
-    load(settings, [FIRST])
-    child = subprocess.Popen(
-        [sys.executable, "-c", LOAD_AND_STOP_BEFORE_THE_COMMIT, str(settings.retail_home)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=child_environment(settings),
-        cwd=PROJECT_ROOT,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline().strip() == "merged"
-    child.kill()
-    child.wait()
-    warehouse = open_warehouse(settings)
-    assert [row["event_id"] for row in raw(settings)] == ["a"]
-    assert warehouse.loaded_versions(LINES, [FIRST, SECOND]) == {FIRST: 0}
-    assert changes(load(settings, [SECOND])) == (5_000, 0, 0)
-    assert warehouse.reconcile(LINES, [FIRST, SECOND]) == []
 
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.readline(); c.close()"
