@@ -24,6 +24,7 @@ from typing import Any
 
 from retail_platform.backup.copying import Copier
 from retail_platform.backup.manifest import PARTS, BackupManifest, to_json
+from retail_platform.durable import replace_text
 from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.embedded.jars import locked
 from retail_platform.errors import RetailError
@@ -77,7 +78,7 @@ def back_up(settings: Settings, target: Path, on_progress: Progress) -> Taken:
             copier.copy(path, path.relative_to(snapshot_dir(settings)).as_posix())
     manifest = BackupManifest(taken_at, _versions(), settings_of(settings), tables, tuple(copier.entries))
     os.sync()
-    _write_last(target / MANIFEST, to_json(manifest))
+    replace_text(target / MANIFEST, to_json(manifest))
     return Taken(manifest, time.monotonic() - began, lake_seconds, kafka_seconds)
 
 
@@ -225,12 +226,3 @@ def _timed(do: Callable[[], None]) -> float:
     began = time.monotonic()
     do()
     return time.monotonic() - began
-
-
-def _write_last(path: Path, text: str) -> None:
-    draft = path.with_suffix(".draft")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

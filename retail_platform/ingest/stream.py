@@ -158,7 +158,7 @@ class Stream:
         reader = self.spark.readStream.format("kafka")
         for key, value in kafka.spark_options(self.settings).items():
             reader = reader.option(key, value)
-        return (
+        rows = (
             reader.option("subscribe", ",".join(topics))
             .option("startingOffsets", self._starting_offsets(handle, topics))
             .option("failOnDataLoss", "true")
@@ -167,9 +167,10 @@ class Stream:
             .option("kafka.isolation.level", "read_committed")
             .option("kafka.fetch.max.wait.ms", "50")
             .load()
-            # A task for each partition of Kafka costs more than it brings where there are fewer cores than partitions.
-            .coalesce(self.spark.sparkContext.defaultParallelism)
         )
+        # A task for each partition of Kafka costs more than it brings where there are fewer cores than partitions. A cluster's
+        # cores come and go, and are not there yet when the stream starts.
+        return rows.coalesce(self.spark.sparkContext.defaultParallelism) if self.settings.spark_is_local else rows
 
     def _starting_offsets(self, handle: QueryHandle, topics: Sequence[str]) -> str:
         """Where a query begins that has no batch yet; Spark wants every partition named, and goes by its checkpoint after."""

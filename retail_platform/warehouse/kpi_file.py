@@ -8,13 +8,12 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import os
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from retail_platform.durable import replace_text
 from retail_platform.errors import RetailError
 from retail_platform.warehouse.protocol import Warehouse
 
@@ -94,7 +93,7 @@ def upsert_daily(path: Path, rows: Sequence[DailyKpi], dates: Collection[dt.date
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows(_values(row) for _, row in sorted(kept.items()))
-    _replace(path, text.getvalue())
+    replace_text(path, text.getvalue())
 
 
 def _values(row: DailyKpi) -> list[str]:
@@ -119,21 +118,3 @@ def _parsed(path: Path, number: int, values: Sequence[str]) -> DailyKpi:
 
 def _damaged(path: Path, why: str) -> RetailError:
     return RetailError(f"{path} is damaged ({why}); move it away and materialize its days again (`retail run`)")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write ``text`` beside ``path``, force it to the disk, and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False, encoding="utf-8", newline=""
-    ) as file:
-        draft = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            draft.chmod(0o644)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise

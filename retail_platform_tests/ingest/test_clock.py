@@ -49,6 +49,15 @@ def silver_events(settings: Settings) -> int:
     return int(rows(settings, LINES, "select count(distinct event_id) from t")[0][0])
 
 
+def planned_and_cut_short(spark: SparkSession, settings: Settings) -> dict[str, Any]:
+    """A sale whose batch has been planned, the first of all, and has written nothing: the next start runs it again."""
+    known = sale()
+    deliver(settings, [message(known)])
+    with pytest.raises(StreamFailed, match="before silver"):
+        drain(spark, settings, dying(LINES, after=False))
+    return known
+
+
 def two_more_and_twins_of(known: dict[str, Any], spark: SparkSession, settings: Settings) -> None:
     """The next two batches bring a sale each, and the known one again: silver comes to three events, each once."""
     for _ in range(2):
@@ -91,10 +100,7 @@ def test_a_clock_that_was_ahead_by_less_than_half_of_the_horizon_changes_nothing
 def test_a_first_batch_by_a_clock_a_day_behind_is_refused_and_its_twins_stay_out_when_the_clock_is_right(
     spark: SparkSession, lake_settings: Settings
 ) -> None:
-    known = sale()
-    deliver(lake_settings, [message(known)])
-    with pytest.raises(StreamFailed, match="before silver"):
-        drain(spark, lake_settings, dying(LINES, after=False))
+    known = planned_and_cut_short(spark, lake_settings)
     clock_is_behind(lake_settings, dt.timedelta(days=1))
     with pytest.raises(StreamFailed, match=r"clock is behind the broker's.*retail stream recover --all"):
         drain(spark, lake_settings)
@@ -105,10 +111,7 @@ def test_a_first_batch_by_a_clock_a_day_behind_is_refused_and_its_twins_stay_out
 def test_a_clock_that_was_behind_by_less_than_half_of_the_horizon_changes_nothing(
     spark: SparkSession, lake_settings: Settings
 ) -> None:
-    known = sale()
-    deliver(lake_settings, [message(known)])
-    with pytest.raises(StreamFailed, match="before silver"):
-        drain(spark, lake_settings, dying(LINES, after=False))
+    known = planned_and_cut_short(spark, lake_settings)
     clock_is_behind(lake_settings, dt.timedelta(minutes=lake_settings.ingest_dedupe_horizon_minutes / 2 - 2))
     drain(spark, lake_settings)
     two_more_and_twins_of(known, spark, lake_settings)

@@ -7,11 +7,10 @@ a folder that both see. An older model comes back by copying its file over ``cur
 from __future__ import annotations
 
 import logging
-import os
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from retail_platform.durable import replace_text
 from retail_platform.errors import RetailError
 from retail_platform.reactions.fraud.model import Model, parsed
 
@@ -42,16 +41,7 @@ def read(path: Path) -> Model | None:
 
 def write(path: Path, model: Model) -> None:
     """Make the file this model's, whole and at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(model.text())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_text(path, model.text())
 
 
 @dataclass
