@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from dagster_pipes import PipesDefaultMessageWriter, open_dagster_pipes
+from dagster_pipes import PipesContext, PipesDefaultMessageWriter, open_dagster_pipes
 
 Report = Callable[[str], None]
 
@@ -20,6 +20,11 @@ def reporting() -> Iterator[Report]:
         return
     with open_dagster_pipes(message_writer=PipesDefaultMessageWriter()) as context:
         yield context.log.info
+
+
+def carrying_run() -> str | None:
+    """The id of the Dagster run that started this process; ``None`` when a person did. Within :func:`reporting`."""
+    return PipesContext.get().run_id if PipesContext.is_initialized() else None
 
 
 def _say(line: str) -> None:

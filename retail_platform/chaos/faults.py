@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from retail_platform.chaos.services import CarriedStage
 from retail_platform.chaos.stage import Stage
 from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.errors import RetailError
@@ -116,7 +117,7 @@ class Pause:
     def happen(self, stage: Stage) -> str:
         """SIGSTOP, and later SIGCONT."""
         driver = stage.working_driver()
-        pids = [pid for pid in (stage.jvm(), driver.pid) if pid is not None]
+        pids = [pid for pid in (stage.jvm(), driver) if pid is not None]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         stage.ended.wait(self.seconds)
@@ -134,7 +135,8 @@ class SecondStart:
 
     def happen(self, stage: Stage) -> str:
         """Start the second, and see it refused."""
-        first = stage.working_driver()
+        stage.working_driver()
+        first = stage.driver
         second = stage.start_driver()
         stage.driver = first
         try:
@@ -143,8 +145,9 @@ class SecondStart:
             if second.poll() is None:
                 second.kill()
             second.wait()
-        if second.returncode != 1 or first.poll() is not None:
-            raise RetailError(f"the second start ended with {second.returncode}, the first with {first.poll()}")
+        code = None if first is None else first.poll()
+        if second.returncode != 1 or code is not None:
+            raise RetailError(f"the second start ended with {second.returncode}, the first with {code}")
         return "refused"
 
 
@@ -214,7 +217,10 @@ class FullDisk:
         said = []
         with _filler(stage.settings.lake_dir.resolve().parent) as fill:
             for start in (stage.working_driver, stage.start_driver):
-                driver = start()
+                start()
+                driver = stage.driver
+                if driver is None:
+                    raise RetailError("the driver did not start")
                 stage.wait(partial(fill, driver, stage.broker), "the driver lives on with a full disk")
                 if driver.poll() is None:
                     break
@@ -227,6 +233,31 @@ class FullDisk:
         stage.working_driver()
         stage.wait(lambda: stage.commits > before, "the driver does not go on when there is room again")
         return "; ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class KillService:
+    """One of Dagster's processes dies, alone or with all it has started, and is up again ``down`` seconds later.
+
+    Afterwards one driver works, and Dagster's history knows the run that carries it.
+    """
+
+    kind: ClassVar[str] = "kill_service"
+    kills: ClassVar[bool] = False
+    service: str
+    whole: bool
+    down: float
+
+    def happen(self, stage: Stage) -> str:
+        """Kill it under a working driver, put it up again, and see a driver work."""
+        if not isinstance(stage, CarriedStage):
+            raise RetailError("Dagster carries no driver here: `retail chaos run --dagster`")
+        before = stage.working_driver()
+        stage.kill_service(self.service, whole=self.whole)
+        stage.ended.wait(self.down)
+        stage.start_service(self.service)
+        after = stage.working_driver()
+        return f"killed, back after {self.down:.1f} s; {'the same' if after == before else 'another'} driver works"
 
 
 @contextlib.contextmanager
@@ -267,6 +298,7 @@ Fault = (
     | DamageCheckpoint
     | FullDisk
     | KillDaily
+    | KillService
 )
 KINDS: dict[str, type[Fault]] = {
     kind.kind: kind
@@ -280,6 +312,7 @@ KINDS: dict[str, type[Fault]] = {
         DamageCheckpoint,
         FullDisk,
         KillDaily,
+        KillService,
     )
 }
 

@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retail_platform import kafka
-from retail_platform.chaos.faults import Fault, KillAtPoint, KillDaily, to_json
+from retail_platform.chaos.faults import Fault, KillAtPoint, KillDaily, KillService, to_json
 from retail_platform.chaos.finding import Finding, Verdict
 from retail_platform.chaos.load import running_load
 from retail_platform.chaos.reader import running_reader
-from retail_platform.chaos.stage import PATIENCE_SECONDS, Stage, open_stage
+from retail_platform.chaos.services import CarriedStage
+from retail_platform.chaos.stage import PATIENCE_SECONDS, Stage, opened
 from retail_platform.chaos.verifier import verify
 from retail_platform.contracts import BRONZE_EVENTS
+from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.reading import ends_of
 from retail_platform.lakehouse.reading import ledger as batches
@@ -91,7 +93,9 @@ def play(
         RetailError: Kafka does not start, or the load failed: the run proves nothing.
     """
     began = time.monotonic()
-    with open_stage(settings) as stage:
+    carried = any(isinstance(fault, KillService) for fault in faults)
+    stage = (CarriedStage if carried else Stage)(settings, EmbeddedBroker(settings))
+    with opened(stage):
         with running_reader(settings) as reader, _watched(stage) as commits, running_load(settings, seed, rate) as load:
             events: list[Event] = []
             for event in _play(stage, faults, say, minutes):

@@ -16,6 +16,7 @@ from retail_platform.chaos.faults import (
     KillAtRandom,
     KillBroker,
     KillDaily,
+    KillService,
     KillWhileStarting,
     Pause,
     SecondStart,
@@ -23,6 +24,7 @@ from retail_platform.chaos.faults import (
     to_json,
 )
 from retail_platform.chaos.points import DAILY_POINTS, POINTS, VICTIMS
+from retail_platform.chaos.services import CODE, DAEMON
 from retail_platform.contracts import BRONZE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
 from retail_platform.errors import RetailError
 
@@ -61,6 +63,22 @@ def damages() -> list[Fault]:
 def daily_kills() -> list[Fault]:
     """The daily job dies at each of its points."""
     return [KillDaily(point) for point in DAILY_POINTS]
+
+
+def service_kills(seed: int) -> list[Fault]:
+    """Dagster's processes die, alone and with all they started, and a driver that they carry.
+
+    Of these, three end the stream's run: the supervisor gives up after five failures in a row.
+    """
+    random = Random(f"{seed}:services")
+    made: list[Fault] = [
+        KillService(service, whole, round(random.uniform(0, 20), 1))
+        for service in (DAEMON, CODE)
+        for whole in (False, True)
+    ]
+    made.append(KillAtRandom(round(random.uniform(0, 5), 2), "both"))
+    random.shuffle(made)
+    return made
 
 
 def full_disks(faults: int) -> list[Fault]:

@@ -71,7 +71,7 @@ def move_to_small_disk(settings: Settings, disk: Path, *, broker: bool) -> None:
 
 @dataclass
 class Stage:
-    """The processes of one run. Use :func:`open_stage`, which leaves none behind."""
+    """The processes of one run. Use it within :func:`opened`, which leaves none behind."""
 
     settings: Settings
     broker: EmbeddedBroker
@@ -102,14 +102,14 @@ class Stage:
             )
         return self.driver
 
-    def working_driver(self) -> subprocess.Popen[bytes]:
-        """The driver, started where none runs, once it has finished a batch.
+    def working_driver(self) -> int:
+        """Process id of the driver, started where none runs, once it has finished a batch.
 
         Raises:
             RetailError: it ended, or took too long.
         """
         if self.driver is not None and self.driver.poll() is None:
-            return self.driver
+            return self.driver.pid
         before = self.commits
         driver = self.start_driver()
         self.wait(lambda: self.commits > before or driver.poll() is not None, "the driver finishes no batch")
@@ -117,7 +117,7 @@ class Stage:
             raise RetailError(
                 f"the driver ended with exit code {driver.returncode}; see {self.settings.logs_dir}/driver.log"
             )
-        return driver
+        return driver.pid
 
     def kill_driver(self, victim: str = "both") -> None:
         """SIGKILL the driver's Python process, its JVM, or both; return when both are gone.
@@ -131,9 +131,9 @@ class Stage:
         jvm = self.jvm()
         self.kills += 1
         if victim in ("jvm", "both") and jvm is not None:
-            _kill(jvm)
+            kill(jvm)
         if victim in ("python", "both") or jvm is None:
-            _kill(driver.pid)
+            kill(driver.pid)
         self.wait(lambda: driver.poll() is not None, "the driver outlives its JVM")
 
     def jvm(self) -> int | None:
@@ -186,6 +186,18 @@ class Stage:
         driver.send_signal(signal.SIGTERM)
         self.wait(lambda: driver.poll() is not None, "the driver does not stop")
 
+    def put_up(self) -> None:
+        """Start what the driver needs besides the broker: here nothing."""
+
+    def take_down(self) -> None:
+        """Leave no process but the broker's."""
+        if self.driver is not None and self.driver.poll() is None:
+            jvm = self.jvm()
+            kill(self.driver.pid)
+            self.driver.wait()
+            if jvm is not None:
+                kill(jvm)
+
     def wait(self, reached: Callable[[], bool], complaint: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until it is so.
 
@@ -216,23 +228,19 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(settings: Settings) -> Iterator[Stage]:
-    """A running broker and no driver yet; at the end nothing is left running."""
-    stage = Stage(settings, EmbeddedBroker(settings))
+def opened(stage: Stage) -> Iterator[None]:
+    """A running broker, and whatever starts the driver; at the end nothing is left running."""
     stage.broker.start()
     try:
-        yield stage
+        stage.put_up()
+        yield
     finally:
         stage.ended.set()
-        if stage.driver is not None and stage.driver.poll() is None:
-            jvm = stage.jvm()
-            _kill(stage.driver.pid)
-            stage.driver.wait()
-            if jvm is not None:
-                _kill(jvm)
+        stage.take_down()
         stage.broker.stop()
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """SIGKILL a process, if there still is one."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

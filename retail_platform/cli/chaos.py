@@ -41,6 +41,10 @@ def run(
     daily: Annotated[
         bool, typer.Option("--daily", help="Instead: kill the daily job at each of its points, beside the stream.")
     ] = False,
+    dagster: Annotated[
+        bool,
+        typer.Option("--dagster", help="Instead: Dagster carries the driver; kill its daemon, its code server and it."),
+    ] = False,
     small_disk: Annotated[
         Path | None,
         typer.Option(help="Instead: fill this small disk, an empty mount point, which holds the lake; --faults times."),
@@ -67,6 +71,8 @@ def run(
     played: list[Fault] = schedules.damages() if checkpoints else schedules.schedule(seed, faults)
     if daily:
         played = schedules.daily_kills()
+    if dagster:
+        played = schedules.service_kills(seed)
     if small_disk is not None:
         played = schedules.full_disks(faults)
     if schedule is not None:

@@ -33,15 +33,18 @@ def code(host: Host = "127.0.0.1", port: Port = 4000) -> None:
     import dagster as dg
 
     from retail_platform.defs.execution import prepare_dagster_home
-    from retail_platform.defs.history import end_orphans
+    from retail_platform.defs.history import end_orphans, stop_streams_of
     from retail_platform.kafka import ensure_topics
     from retail_platform.warehouse.dbt import dbt_manifest
 
     settings = get_settings()
     prepare_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
-        for run_id in end_orphans(instance):
-            err.print(f"run {run_id} was left behind by the code server before this one; it is ended")
+        left = end_orphans(instance)
+    for run_id in left:
+        err.print(f"run {run_id} was left behind by the code server before this one; it is ended")
+    for stream in stop_streams_of(settings, left):
+        err.print(f"the {stream} stream of such a run still works; it is told to stop")
     ensure_topics(settings)
     dbt_manifest(settings)
     module = ["-m", "retail_platform.definitions", "--location-name", "retail-platform"]

@@ -1,11 +1,18 @@
 """Dagster's history in PostgreSQL, where several containers share it, and the runs that a dead code server left in it."""
 
+import contextlib
+import os
+import signal
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import INGEST, read_heartbeat
+from retail_platform.reactions.applications import APPLICATIONS
 from retail_platform.settings import Settings
 
 _PASSWORD = "DAGSTER_POSTGRES_PASSWORD"  # noqa: S105  the variable's name
@@ -84,3 +91,28 @@ def end_orphans(instance: dg.DagsterInstance) -> list[str]:
             instance.report_run_failed(run, said)
         ended.append(run.run_id)
     return ended
+
+
+def stop_streams_of(settings: Settings, run_ids: Collection[str]) -> list[str]:
+    """Ask the streams that those runs carried to stop, where their processes live on; their names.
+
+    A code server that is killed alone, without what it had started, leaves its runs' processes behind. They would work on
+    for hours, in no run, and keep the lake from the stream that the supervisor starts next.
+    """
+    stopped = []
+    for stream in (INGEST, *(application.name for application in APPLICATIONS)):
+        beat = read_heartbeat(settings, stream)
+        if beat is not None and beat.run_id in run_ids and _is_ours(beat.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(beat.pid, signal.SIGTERM)
+                stopped.append(stream)
+    return stopped
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether the process runs a module of this package, which a reused process id does not: only where ``/proc`` tells."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return command[1:2] == [b"-m"] and any(word.startswith(b"retail_platform.") for word in command[2:3])

@@ -30,7 +30,7 @@ from retail_platform.ingest.work import one_line, serve
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
 from retail_platform.lakehouse.lease import LakeInUse, lake_lease
-from retail_platform.reporting import Report, reporting
+from retail_platform.reporting import Report, carrying_run, reporting
 from retail_platform.settings import Settings, get_settings
 
 _TICK_SECONDS = 0.2
@@ -188,7 +188,8 @@ class Job:
     def _beat(self, state: str, stream: Stream | None, error: str | None = None) -> None:
         queries = stream.progress() if stream else ()
         now = dt.datetime.now(dt.UTC)
-        write_heartbeat(self.settings, Heartbeat(state, self.mode, os.getpid(), self.started_at, now, queries, error))
+        beat = Heartbeat(state, self.mode, os.getpid(), self.started_at, now, queries, error, carrying_run())
+        write_heartbeat(self.settings, beat)
 
 
 def _progress_line(stream: Stream) -> str:

@@ -34,7 +34,10 @@ class QueryProgress:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The stream as it was at ``at`` (UTC): ``state`` is starting, running, stopping, stopped or failed (``error`` why)."""
+    """The stream as it was at ``at`` (UTC): ``state`` is starting, running, stopping, stopped or failed (``error`` why).
+
+    ``run_id``: the Dagster run that carries its process ``pid``; ``None`` where a person started it.
+    """
 
     state: str
     mode: str
@@ -43,6 +46,7 @@ class Heartbeat:
     at: dt.datetime
     queries: tuple[QueryProgress, ...] = field(default=())
     error: str | None = None
+    run_id: str | None = None
 
     @property
     def age_seconds(self) -> float:

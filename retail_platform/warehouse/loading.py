@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from retail_platform.contracts import TOPICS, WAREHOUSE_TABLES, Table
+from retail_platform.durable import replaced
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import Manifest
 from retail_platform.lakehouse.manifest import manifest as manifest_of
@@ -96,9 +97,5 @@ def refuse_repeated_keys(manifest: Manifest, repeated: int) -> None:
 def published(mart: str, directory: Path) -> Iterator[tuple[Path, Path]]:
     """The mart's file, and a draft that takes its place at the end of the block, if that ends well."""
     path = directory / f"{mart}.parquet"
-    draft = directory / f".{mart}.{uuid.uuid4().hex}.tmp"
-    try:
+    with replaced(path) as draft:
         yield path, draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ def test_the_same_seed_gives_the_same_schedule_and_another_seed_another() -> Non
 def test_every_named_point_and_every_kind_has_its_turn() -> None:
     faults = schedule.schedule(3, 48)
     assert {fault.point for fault in faults if isinstance(fault, KillAtPoint)} == set(POINTS)
-    others = [*schedule.damages(), *schedule.full_disks(2), *schedule.daily_kills()]
+    others = [*schedule.damages(), *schedule.full_disks(2), *schedule.daily_kills(), *schedule.service_kills(3)]
     assert {fault.kind for fault in [*faults, *others]} == set(KINDS)
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import dagster as dg
 import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from retail_platform.defs.history import end_orphans, require_postgres
+from retail_platform.defs.history import end_orphans, require_postgres, stop_streams_of
 from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError, SettingsError
-from retail_platform.settings import load_settings
+from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
+from retail_platform.settings import Settings, load_settings
 
 SECRET = "a p@ss/word"
 
@@ -57,3 +64,28 @@ def test_runs_of_a_dead_code_server_are_ended_and_no_others() -> None:
             "STARTED",
         ]
         assert end_orphans(instance) == []
+
+
+@pytest.mark.parametrize(("carried_by", "module", "stopped"), [
+    ("orphan", "retail_platform.stream", True),
+    ("another", "retail_platform.stream", False),
+    ("orphan", "somebody.elses", False),  # the process id was given to another since
+])  # fmt: skip
+def test_only_a_stream_that_an_ended_run_left_behind_is_told_to_stop(
+    settings: Settings, tmp_path: Path, carried_by: str, module: str, stopped: bool
+) -> None:
+    file = tmp_path / (module.replace(".", "/") + ".py")
+    file.parent.mkdir()
+    file.with_name("__init__.py").touch()  # or the real package would be found
+    file.write_text("print('at work', flush=True)\nimport time\ntime.sleep(60)\n")
+    with subprocess.Popen([sys.executable, "-m", module], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        now = dt.datetime.now(dt.UTC)
+        write_heartbeat(settings, Heartbeat("running", "continuous", process.pid, now, now, run_id=carried_by))
+        try:
+            assert stop_streams_of(settings, ["orphan"]) == (["ingest"] if stopped else [])
+            assert process.poll() is None or stopped
+        finally:
+            process.terminate() if not stopped else None
+        assert process.wait(10) == -signal.SIGTERM

@@ -26,7 +26,7 @@ from retail_platform.reactions.applications import ReactionApplication, applicat
 from retail_platform.reactions.metrics.rates import read_rates
 from retail_platform.reactions.wiring.application import application, refused_transactions
 from retail_platform.reactions.wiring.topology import wire
-from retail_platform.reporting import Report, reporting
+from retail_platform.reporting import Report, carrying_run, reporting
 from retail_platform.settings import FX_RATES, Settings, get_settings
 
 _HEARTBEAT_SECONDS = 1.0
@@ -106,7 +106,7 @@ class Job:
     def _beat(self, state: str, error: str | None = None) -> None:
         progress = (QueryProgress(self.which.name, rows=self._rows),)
         now = dt.datetime.now(dt.UTC)
-        beat = Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error)
+        beat = Heartbeat(state, "continuous", os.getpid(), self.started_at, now, progress, error, carrying_run())
         write_heartbeat(self.settings, beat, self.which.name)
 
 
