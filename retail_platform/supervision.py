@@ -13,6 +13,8 @@ from typing import Literal
 #: The first relaunch after a failure waits this long, each further one twice as long.
 FIRST_BACKOFF = dt.timedelta(seconds=15)
 LONGEST_BACKOFF = dt.timedelta(minutes=10)
+#: A run that lived for so long worked: what ended it is no failure to start, and those before it are forgotten.
+WORKED = dt.timedelta(minutes=10)
 #: Failures in a row after which a person has to look.
 MOST_FAILURES = 5
 
@@ -93,4 +95,6 @@ def _failures_in_a_row(runs: Sequence[StreamRun]) -> int:
         if run.state != "failed":
             break
         count += 1
+        if run.ended_at is not None and run.ended_at - run.started_at >= WORKED:
+            break
     return count

@@ -14,9 +14,13 @@ STALE = dt.timedelta(seconds=120)
 FRESH = dt.timedelta(seconds=2)
 
 
-def run(name: str, state: str, ended_ago: float | None = None, started_ago: float = 3600) -> StreamRun:
+def run(
+    name: str, state: str, ended_ago: float | None = None, started_ago: float = 3600, lived: float = 60
+) -> StreamRun:
+    """A run; ``started_ago`` is of one that is alive, ``lived`` of one that has ended."""
     ended = None if ended_ago is None else NOW - dt.timedelta(seconds=ended_ago)
-    return StreamRun(name, state, NOW - dt.timedelta(seconds=started_ago), ended)  # type: ignore[arg-type]
+    began = NOW - dt.timedelta(seconds=started_ago) if ended is None else ended - dt.timedelta(seconds=lived)
+    return StreamRun(name, state, began, ended)  # type: ignore[arg-type]
 
 
 def ask(*runs: StreamRun, beat: dt.timedelta | None = FRESH) -> object:
@@ -56,6 +60,13 @@ def test_after_five_failures_in_a_row_a_person_has_to_look() -> None:
     answer = ask(*(run(str(number), "failed", 9999) for number in range(MOST_FAILURES)))
     assert isinstance(answer, GiveUp)
     assert "failed 5 times in a row" in answer.reason
+
+
+def test_a_run_that_worked_before_it_failed_is_followed_soon_whatever_failed_before_it() -> None:
+    before = [run(str(number), "failed", 9999) for number in range(MOST_FAILURES)]
+    assert isinstance(ask(run("worked", "failed", 14, lived=600), *before), Wait)
+    assert ask(run("worked", "failed", 15, lived=600), *before) == Launch("ingest:worked")
+    assert isinstance(ask(run("short", "failed", 15, lived=599), *before), GiveUp)
 
 
 def test_a_run_without_a_heartbeat_is_ended() -> None:

@@ -110,7 +110,7 @@ def read(path: Path) -> tuple[int, float, list[Fault]]:
 
 
 def _at(point: str, random: Random) -> KillAtPoint:
-    # The minute sales are merged three times a minute, everything else with each batch.
+    # The minute sales are merged once a minute, everything else with each batch.
     nth = 1 if point.endswith(SALES_BY_MINUTE.path) else random.randint(1, 2)
     return KillAtPoint(point, nth, random.choice(VICTIMS), round(random.uniform(0, 0.4), 3))
 
