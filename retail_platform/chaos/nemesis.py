@@ -104,7 +104,7 @@ def play(
             say("quiet: the load ends, the driver catches up")
             load.end()
             findings = _catch_up(stage)
-        if any(isinstance(fault, KillDaily) for fault in faults):
+        if carried or any(isinstance(fault, KillDaily) for fault in faults):  # Dagster's sensors began the days too
             say("the daily job, whole")
             findings += _whole_day(stage)
         kills = stage.kills
