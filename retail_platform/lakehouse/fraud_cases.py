@@ -52,9 +52,13 @@ class Hit:
 def cases(settings: Settings, ids: Sequence[str]) -> dict[str, Case]:
     """The cases that these ids name, by id: the event_id of an alert, or of the purchase; the unknown ones are left out.
 
+    Where all of them name alerts, only the purchases of those alerts' days are looked through.
+
     Raises:
         RetailError: the lake has no such tables yet.
     """
+    asked = sorted({one.lower() for one in ids})
+    alerted = _query(settings, "select business_date from fraud_alerts where event_id in (select unnest(?))", [asked])
     found = _query(
         settings,
         f"""
@@ -69,7 +73,8 @@ def cases(settings: Settings, ids: Sequence[str]) -> dict[str, Case]:
         from named left join purchases using (event_id)
         where alerted or purchases.event_id is not null
         """,
-        [[one.lower() for one in ids]],
+        [asked],
+        dates={date for (date,) in alerted} if len(alerted) == len(asked) else None,
     )
     by_id = {id_: _case(*row) for id_, *row in found}
     return {id_: by_id[id_.lower()] for id_ in ids if id_.lower() in by_id}
@@ -95,6 +100,7 @@ def open_cases(settings: Settings, dates: Collection[dt.date]) -> list[Case]:
         order by alerted.event_time, event_id
         """,
         [list(dates)],
+        dates=dates,
     )
     return [_case(*row) for row in found]
 
@@ -137,6 +143,14 @@ def _case(event_id: str, date: dt.date, event_time: dt.datetime, store_id: str, 
     return Case(event_id, date, event_time.replace(tzinfo=dt.UTC), store_id, register_id)
 
 
-def _query(settings: Settings, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    tables = (contract.silver_table for contract in (TRANSACTIONS, FRAUD_ALERTS, FRAUD_LABELS))
-    return rows_over({table.name: manifest(settings, table) for table in tables}, sql, parameters)
+def _query(
+    settings: Settings, sql: str, parameters: Sequence[Any] = (), dates: Collection[dt.date] | None = None
+) -> list[tuple[Any, ...]]:
+    """The rows of ``sql`` over the three tables; of purchases and alerts only those of ``dates``, where it names any."""
+    days = None if dates is None else sorted(dates)
+    lake = {
+        TRANSACTIONS.silver_table: days,
+        FRAUD_ALERTS.silver_table: days,
+        FRAUD_LABELS.silver_table: None,  # a verdict comes on any later day
+    }
+    return rows_over({table.name: manifest(settings, table, of) for table, of in lake.items()}, sql, parameters)

@@ -94,6 +94,15 @@ def test_an_alert_and_a_purchase_are_labelled_by_their_ids_with_all_that_the_con
     assert judge(FRAUD_LABELS, json.dumps(first).encode(), dt.datetime.now(dt.UTC), "UTC", DAY).reasons == ()
 
 
+def test_the_id_of_an_alert_is_looked_up_in_the_day_of_the_alert_alone(lake: Settings, retail: Retail) -> None:
+    write(lake, LINES, [line(UNKNOWN, DAY + dt.timedelta(days=1), card_token="tok-2")])
+    (other,) = (lake.lake_dir / LINES.path).glob("business_date=2026-03-03/*.parquet")
+    other.write_bytes(b"not read")
+    assert retail("label", alert_id("velocity_1h", ALERTED), "--verdict", "confirmed").exit_code == 0
+    assert "2026-03-03" in str(retail("label", QUIET, "--verdict", "dismissed").exception)
+    assert verdicts(lake) == {ALERTED: "confirmed"}
+
+
 @pytest.mark.parametrize("unknown", [CASH, UNKNOWN, "nonsense"])
 def test_what_is_no_purchase_with_a_card_is_named_and_nothing_is_sent(
     lake: Settings, retail: Retail, unknown: str
