@@ -306,6 +306,10 @@ def test_an_alert_has_its_purchase_and_its_latency_and_late_ones_are_told(settin
     assert [(one["alert_id"], one["latency_ms"], one["purchase_usd"]) for one in told] == [
         (alert.alert_id, 250, Decimal("10.00"))
     ]
+    verdicts = open_warehouse(settings).query("select * from marts.fraud_alert_verdicts").to_pylist()
+    assert [(one["alert_id"], one["purchase_usd"], one["verdict"]) for one in verdicts] == [
+        (alert.alert_id, Decimal("10.00"), None)
+    ]
     assert warned(settings, dbt) == set()
     late = row | {"append_time": append + dt.timedelta(milliseconds=1001)}
     replace_day(settings, FRAUD_ALERTS.silver_table, FIRST, [late])
