@@ -72,8 +72,11 @@ class Settings(BaseSettings):
 
     spark_master: str = Field(
         "local[*]",
-        pattern=r"^(local(\[(\*|\d+)\])?|spark://[^\s/]+:\d+)$",
-        description="Spark master URL: local[*], local[2], or spark://host:port[,host:port…] of a standalone cluster.",
+        pattern=r"^(local(\[(\*|\d+)\])?|spark://[^\s/]+:\d+|submitted)$",
+        description=(
+            "Spark master URL: local[*], local[2], or spark://host:port[,host:port…] of a standalone cluster; submitted: "
+            "spark-submit has started this process, and decides."
+        ),
     )
     spark_driver_host: str | None = Field(
         None, description="Address at which a cluster's executors reach this machine. Unset: Spark finds one."
@@ -81,6 +84,27 @@ class Settings(BaseSettings):
     spark_executor_python: str | None = Field(
         None, description="Python on a cluster's machines, of the version used here. Unset: the path of the one here."
     )
+    emr_serverless_application: str | None = Field(
+        None,
+        pattern=r"^[0-9a-z]{1,64}$",
+        description="Id of the EMR Serverless application that runs the ingest stream. Unset: this machine runs it.",
+    )
+    emr_serverless_role: str | None = Field(
+        None, pattern=r"^arn:aws[a-zA-Z0-9-]*:iam::\d{12}:role/\S+$", description="ARN of the role of its jobs."
+    )
+    emr_serverless_kafka_login: str | None = Field(
+        None,
+        pattern=r"^\S+$",
+        description=(
+            "Which entry of AWS secretsmanager (ARN or name) has the username and password that its jobs log in to Kafka "
+            "with. Needed where KAFKA_SECURITY_PROTOCOL is SASL_*."
+        ),
+    )
+    emr_serverless_cores: int = Field(4, description="Cores of its driver, and of each executor: 1, 2, 4, 8 or 16.")
+    emr_serverless_memory: str = Field(
+        "14g", pattern=r"^\d+[mg]$", description="Heap of its driver, and of each executor."
+    )
+    emr_serverless_executors: int = Field(2, ge=1, le=100, description="Most executors that a job may have.")
     spark_driver_memory: str = Field("1500m", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
     spark_driver_java_options: str = Field(
         "", description="More options of the Spark driver's JVM, e.g. -XX:TieredStopAtLevel=1 for short runs."
@@ -207,6 +231,13 @@ class Settings(BaseSettings):
             raise ValueError("is not an IANA time zone; try UTC or Europe/London") from error
         return value
 
+    @field_validator("emr_serverless_cores")
+    @classmethod
+    def _worker_size(cls, value: int) -> int:
+        if value not in (1, 2, 4, 8, 16):
+            raise ValueError("must be 1, 2, 4, 8 or 16: EMR Serverless has no other workers")
+        return value
+
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _host_ports(cls, value: str | None) -> str | None:
@@ -257,6 +288,8 @@ class Settings(BaseSettings):
             raise ValueError("DAGSTER_POSTGRES_PASSWORD is missing; DAGSTER_POSTGRES_HOST needs it")
         if self.warehouse == "snowflake":
             self._complete_snowflake()
+        if self.emr_serverless_application is not None:
+            self._complete_emr_serverless()
         if self.s3_bucket is not None:
             self._consistent_credentials()
         elif not self.spark_is_local:
@@ -264,6 +297,26 @@ class Settings(BaseSettings):
                 "S3_BUCKET is missing; SPARK_MASTER names a cluster, whose machines would write to disks of their own"
             )
         return self
+
+    def _complete_emr_serverless(self) -> None:
+        for name in ("emr_serverless_role", "s3_bucket", "kafka_bootstrap_servers"):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name.upper()} is missing; EMR_SERVERLESS_APPLICATION needs it")
+        if self.kafka_security_protocol.startswith("SASL") and self.emr_serverless_kafka_login is None:
+            raise ValueError(
+                f"EMR_SERVERLESS_KAFKA_LOGIN is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it "
+                "where EMR_SERVERLESS_APPLICATION is set: a password is not sent along"
+            )
+        for name in ("kafka_ssl_ca_file", "kafka_ssl_certificate_file"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name.upper()} is a file of this machine, which EMR_SERVERLESS_APPLICATION's machines do not have; "
+                    "unset one of the two"
+                )
+        if self.spark_master.startswith("spark:"):
+            raise ValueError(
+                "EMR_SERVERLESS_APPLICATION and SPARK_MASTER=spark://… are both set; keep the one that is to run the stream"
+            )
 
     def _consistent_credentials(self) -> None:
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
@@ -312,6 +365,16 @@ class Settings(BaseSettings):
     def spark_is_local(self) -> bool:
         """Whether Spark works in the driver's own process, on this machine."""
         return self.spark_master.startswith("local")
+
+    @property
+    def spark_is_submitted(self) -> bool:
+        """Whether spark-submit has started this process, with master, memory and jars of its own choice."""
+        return self.spark_master == "submitted"
+
+    @property
+    def stream_is_elsewhere(self) -> bool:
+        """Whether the ingest stream has no disk in common with who watches it: then they meet in the bucket."""
+        return self.emr_serverless_application is not None or self.spark_is_submitted
 
     @property
     def topics(self) -> tuple[TopicContract, ...]:
@@ -432,6 +495,11 @@ def user_cache_dir() -> Path:
     # The XDG specification: a relative path is to be ignored.
     base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
     return base / "retail-platform"
+
+
+def started_by_spark_submit() -> bool:
+    """Whether this process has been given a JVM to talk to."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def machine_java_home() -> Path | None:

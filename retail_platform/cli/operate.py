@@ -110,14 +110,14 @@ def _end_session(process: subprocess.Popen[bytes]) -> None:
 def _stop_stream(settings: Settings) -> None:
     """Runs are processes of their own sessions; the stream that one carries stops by itself when it is told to."""
     from retail_platform.lakehouse.lease import holder
+    from retail_platform.lakehouse.requests import ask_to_stop
 
     deadline = time.monotonic() + _STOP_SECONDS
     owner = holder(settings)
     if owner is None or owner.pid == 0:
         return
     err.print("stopping the stream between two batches …")
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(owner.pid, signal.SIGTERM)
+    ask_to_stop(settings, owner)
     while (now := holder(settings)) is not None and now.pid == owner.pid and time.monotonic() < deadline:
         time.sleep(0.2)
 
@@ -152,7 +152,7 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     only_on_disk(settings, "`retail reset`")
     owner = holder(settings)
     if owner is not None:
-        raise RetailError(f"{owner.owner} (process {owner.pid}) writes the lake; stop it first (`retail stream stop`)")
+        raise RetailError(f"{owner} writes the lake; stop it first (`retail stream stop`)")
     doomed = [path for path in (settings.retail_home, settings.kpi_csv, settings.marts_dir) if path.exists()]
     if not doomed:
         out.print("nothing to remove")

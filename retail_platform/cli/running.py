@@ -93,7 +93,7 @@ def lake_work(settings: Settings, work: str, arguments: Mapping[str, Any], what:
 
     def line() -> str:
         owner = holder(settings)
-        return "" if owner is None or owner.pid == os.getpid() else f"asked of {owner.owner}, process {owner.pid}"
+        return "" if owner is None or owner.pid == os.getpid() else f"asked of {owner}"
 
     with _told(settings, what, line):
         return have_done(settings, work, arguments, lambda: do_alone(settings, work, arguments))

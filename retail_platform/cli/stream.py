@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -170,17 +168,20 @@ def _say_renewed(done: dict[str, Any], *, as_json: bool) -> None:
 @stream.command()
 def stop() -> None:
     """Stop the running stream between two batches. Under `retail dev`, turn the supervisor sensor off first."""
+    from retail_platform.lakehouse.control import control
     from retail_platform.lakehouse.lease import holder
+    from retail_platform.lakehouse.requests import ask_to_stop
 
     settings = get_settings()
     owner = holder(settings)
     if owner is None:
         out.print("no stream is running")
         return
-    os.kill(owner.pid, signal.SIGTERM)
+    ask_to_stop(settings, owner)
     deadline = time.monotonic() + _STOP_SECONDS
     while holder(settings) == owner or ((now := holder(settings)) is not None and now.pid == owner.pid):
         if time.monotonic() > deadline:
-            raise RetailError(f"process {owner.pid} has not stopped within {_STOP_SECONDS:.0f} s; end it with kill -9")
-        time.sleep(0.2)
-    out.print(f"stopped {owner.owner} (process {owner.pid})")
+            mend = "end it with kill -9" if owner.host is None else "cancel its job run"
+            raise RetailError(f"{owner} has not stopped within {_STOP_SECONDS:.0f} s; {mend}")
+        time.sleep(control(settings).look_seconds)
+    out.print(f"stopped {owner}")

@@ -13,7 +13,7 @@ from retail_platform.defs.kpi import KPI_KEY
 from retail_platform.defs.lakehouse import MAINTENANCE_JOB
 from retail_platform.defs.warehouse import LOADED_FROM, raw_key
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.lease import lease_path
+from retail_platform.lakehouse.lease import ever_held
 from retail_platform.lakehouse.reading import fingerprints
 from retail_platform.partitions import ranges
 from retail_platform.settings import Settings
@@ -114,7 +114,7 @@ def _once_a_stream_has_run(
         description=description,
     )
     def due() -> dg.RunRequest | dg.SkipReason:
-        if not lease_path(settings).exists():
+        if not ever_held(settings):
             return dg.SkipReason("no stream has ever run")
         return dg.RunRequest()
 

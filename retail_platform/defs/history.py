@@ -12,6 +12,8 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import INGEST, read_heartbeat
+from retail_platform.lakehouse.lease import holder
+from retail_platform.lakehouse.requests import ask_to_stop
 from retail_platform.reactions.applications import APPLICATIONS
 from retail_platform.settings import Settings
 
@@ -102,7 +104,14 @@ def stop_streams_of(settings: Settings, run_ids: Collection[str]) -> list[str]:
     stopped = []
     for stream in (INGEST, *(application.name for application in APPLICATIONS)):
         beat = read_heartbeat(settings, stream)
-        if beat is not None and beat.run_id in run_ids and _is_ours(beat.pid):
+        if beat is None or beat.run_id not in run_ids:
+            continue
+        if stream == INGEST and settings.stream_is_elsewhere:
+            owner = holder(settings)
+            if owner is not None and owner.pid == beat.pid:
+                ask_to_stop(settings, owner)
+                stopped.append(stream)
+        elif _is_ours(beat.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(beat.pid, signal.SIGTERM)
                 stopped.append(stream)

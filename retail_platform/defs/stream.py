@@ -94,7 +94,7 @@ def _materializations(tables: tuple[Table, ...], batches: list[BatchEntry]) -> I
 
 def _lake_is_taken(settings: Settings) -> str | None:
     other = holder(settings)
-    return f"the lake is being written by {other.owner} (process {other.pid})" if other is not None else None
+    return f"the lake is being written by {other}" if other is not None else None
 
 
 def _heartbeat(settings: Settings) -> dg.SensorDefinition:

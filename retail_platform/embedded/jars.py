@@ -153,6 +153,12 @@ def spark_jars(settings: Settings) -> list[Path]:
     return [*group_jars("spark"), *(group_jars("s3") if settings.s3_bucket else ())]
 
 
+def spark_version() -> str:
+    """The Spark that the locked connectors are made for."""
+    kafka = next(jar for jar in locked()["spark"] if ":spark-sql-kafka-0-10_" in jar.coordinate)
+    return kafka.coordinate.rpartition(":")[2]
+
+
 def fetch(on_progress: Progress | None = None) -> list[Jar]:
     """Bring every locked jar that is missing into the cache and return which came; for none, no network is touched.
 

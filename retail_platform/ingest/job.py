@@ -28,15 +28,17 @@ from retail_platform.ingest.session import JVM_GONE, end_session, jvm_pid, spark
 from retail_platform.ingest.stream import FULL_DISK, MAKE_ROOM, Stream, running_stream
 from retail_platform.ingest.work import one_line, serve
 from retail_platform.lakehouse import requests
+from retail_platform.lakehouse.control import control
 from retail_platform.lakehouse.heartbeat import Heartbeat, write_heartbeat
-from retail_platform.lakehouse.lease import LakeInUse, lake_lease
+from retail_platform.lakehouse.lease import Holder, LakeInUse, lake_lease
 from retail_platform.reporting import Report, carrying_run, reporting
 from retail_platform.settings import Settings, get_settings
 
 _TICK_SECONDS = 0.2
-_HEARTBEAT_SECONDS = 1.0
 _REPORT_SECONDS = 10.0
 _LEASE_WAIT_SECONDS = 30.0
+# A driver that has no disk to find its predecessor's lease on waits until that one's lease in the bucket has run out.
+_LEASE_WAIT_ELSEWHERE_SECONDS = 75.0
 _STOP_SECONDS = 90.0
 _REPORT_LENGTH = 300
 
@@ -53,7 +55,9 @@ class Job:
     stop_reason: str | None = None
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "work"))
     _in_hand: Future[None] | None = None
+    _holder: Holder | None = None
     _last_beat: float = 0.0
+    _last_look: float = 0.0
     _last_report: float = 0.0
     _last_compaction: float = field(default_factory=time.monotonic)
 
@@ -73,7 +77,8 @@ class Job:
         except LakeInUse:
             raise  # the heartbeat is the holder's
         except RetailError as error:
-            self._failed(str(error))
+            if self._holder is not None or not self.settings.stream_is_elsewhere:  # as above, of a holder elsewhere
+                self._failed(str(error))
             raise
         except JVM_GONE as error:
             reason = (
@@ -89,11 +94,14 @@ class Job:
             raise RetailError(reason) from error
 
     def _failed(self, reason: str) -> None:
-        with contextlib.suppress(OSError):  # a disk without room even for this must not hide the reason
+        # A disk without room even for this, or a bucket out of reach, must not hide the reason.
+        with contextlib.suppress(OSError, RetailError):
             self._beat("failed", None, reason)
 
     def _run(self) -> None:
-        with lake_lease(self.settings, f"ingest ({self.mode})", wait_seconds=_LEASE_WAIT_SECONDS) as lease:
+        wait = _LEASE_WAIT_ELSEWHERE_SECONDS if self.settings.stream_is_elsewhere else _LEASE_WAIT_SECONDS
+        with lake_lease(self.settings, f"ingest ({self.mode})", wait_seconds=wait) as lease:
+            self._holder = lease.holder
             self._beat("starting", None)
             spark = spark_session(self.settings, "retail-ingest")
             self.listen()  # again: PySpark has put its own handler of SIGINT in the place of ours
@@ -146,15 +154,36 @@ class Job:
 
     def _serve(self, lake: Lake) -> None:
         """Take up the oldest request, or else what is due, when nothing is in hand; the heart beats on meanwhile."""
-        if self._in_hand is not None and not self._in_hand.done():
+        idle = self._in_hand is None or self._in_hand.done()
+        request = self._oldest_request(idle=idle)
+        if not idle or self.stop_reason is not None:
             return
-        request = next(requests.pending(self.settings), None)
         if request is not None:
             self.report(f"{request.work} {dict(request.arguments)}"[:_REPORT_LENGTH])
             self._in_hand = self._worker.submit(serve, lake, self.settings, request)
         elif not self.available_now and time.monotonic() - self._last_compaction > self._compaction_seconds:
             self._last_compaction = time.monotonic()
             self._in_hand = self._worker.submit(self._compact, lake)
+
+    def _oldest_request(self, *, idle: bool) -> requests.Request | None:
+        """What to take up next; a request to stop is heeded on the way, which on one machine is a signal."""
+        now = time.monotonic()
+        elsewhere = self.settings.stream_is_elsewhere
+        if (not idle and not elsewhere) or now - self._last_look < control(self.settings).look_seconds:
+            return None
+        self._last_look = now
+        try:
+            waiting = list(requests.pending(self.settings)) if elsewhere else requests.pending(self.settings)
+            for request in waiting:
+                if request.work != requests.STOP:
+                    return request
+                requests.strike_off(self.settings, request)
+                if self._holder is not None and requests.is_for(request, self._holder):
+                    self.stop_reason = "asked to"
+        except RetailError as error:
+            # The lease, which is in the same bucket, decides how long one that cannot be reached is borne.
+            self.report(f"requests were not looked at: {error}"[:_REPORT_LENGTH])
+        return None
 
     @property
     def _compaction_seconds(self) -> float:
@@ -173,9 +202,12 @@ class Job:
 
     def _tick(self, stream: Stream) -> None:
         now = time.monotonic()
-        if now - self._last_beat >= _HEARTBEAT_SECONDS:
+        if now - self._last_beat >= control(self.settings).write_seconds:
             self._last_beat = now
-            self._beat("running", stream)
+            try:
+                self._beat("running", stream)
+            except RetailError as error:  # as above
+                self.report(f"a heartbeat is missing: {error}"[:_REPORT_LENGTH])
         if now - self._last_report >= _REPORT_SECONDS:
             self._last_report = now
             self.report(_progress_line(stream))

@@ -11,15 +11,17 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pyspark
 from py4j.protocol import Py4JNetworkError
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from retail_platform.embedded.jars import spark_version
 from retail_platform.embedded.java import java_home
 from retail_platform.errors import RetailError
 from retail_platform.ingest.spark_config import scratch, spark_config
 from retail_platform.lakehouse.location import jvm_environment
-from retail_platform.settings import Settings
+from retail_platform.settings import Settings, started_by_spark_submit
 
 #: What a call into a JVM raises that is no longer there.
 JVM_GONE = (Py4JNetworkError, ConnectionError)
@@ -38,10 +40,11 @@ def prepare_environment(settings: Settings) -> None:
     Raises:
         RetailError: there is no Java that Spark can use.
     """
-    os.environ["PYSPARK_PYTHON"] = settings.spark_executor_python or sys.executable
-    os.environ |= jvm_environment(settings)
-    os.environ["SPARK_SUBMIT_OPTS"] = f"-Dlog4j2.configurationFile=file:{_LOGGING}"
-    os.environ["JAVA_HOME"] = str(java_home())
+    if not settings.spark_is_submitted:
+        os.environ["PYSPARK_PYTHON"] = settings.spark_executor_python or sys.executable
+        os.environ |= jvm_environment(settings)
+        os.environ["SPARK_SUBMIT_OPTS"] = f"-Dlog4j2.configurationFile=file:{_LOGGING}"
+        os.environ["JAVA_HOME"] = str(java_home())
     if settings.spark_is_local:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     if SparkContext._active_spark_context is None:  # noqa: SLF001
@@ -53,9 +56,12 @@ def spark_session(settings: Settings, app_name: str) -> SparkSession:
     """Start Spark, or return the session that this process already has.
 
     Raises:
-        RetailError: no Java, the connectors' jars are missing, or nobody answers where SPARK_MASTER says.
+        RetailError: no Java, the connectors' jars are missing, nobody answers where SPARK_MASTER says, or spark-submit is
+            said to have started this process, and has not, or is of another Spark.
     """
-    if not settings.spark_is_local:
+    if settings.spark_is_submitted:
+        _require_submission()
+    elif not settings.spark_is_local:
         _require_master(settings.spark_master)
     prepare_environment(settings)
     builder = SparkSession.builder.appName(app_name)
@@ -65,6 +71,17 @@ def spark_session(settings: Settings, app_name: str) -> SparkSession:
     if not settings.spark_is_local:
         spark.sparkContext.addPyFile(str(_packed(scratch(settings))))
     return spark
+
+
+def _require_submission() -> None:
+    """The JVM is there already, and so is its Spark, to which the connectors and the state in the checkpoints must fit."""
+    if not started_by_spark_submit():
+        raise RetailError("SPARK_MASTER=submitted, but spark-submit has not started this process; unset it")
+    needed = spark_version()
+    if pyspark.__version__.split(".")[:2] != needed.split(".")[:2]:
+        raise RetailError(
+            f"spark-submit is of Spark {pyspark.__version__}, and the platform needs {needed}; choose a release that has it"
+        )
 
 
 def _require_master(master: str) -> None:
@@ -101,6 +118,8 @@ def end_session(spark: SparkSession) -> None:
     with contextlib.suppress(*JVM_GONE):
         spark.stop()
     gateway.shutdown()
+    if getattr(gateway, "proc", None) is None:
+        return  # spark-submit's, which ends when this process has
     with contextlib.suppress(BrokenPipeError):
         gateway.proc.stdin.close()
     gateway.proc.wait(_JVM_EXIT_SECONDS)

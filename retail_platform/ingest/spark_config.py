@@ -26,13 +26,12 @@ def scratch(settings: Settings) -> Path:
 
 
 def spark_config(settings: Settings) -> dict[str, str]:
-    """The configuration of every Spark session of the platform.
+    """The configuration of every Spark session of the platform; without what spark-submit has decided, where it has.
 
     Raises:
         RetailError: the connectors' jars are not there.
     """
     config = {
-        "spark.master": settings.spark_master,
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
@@ -57,14 +56,18 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": str(STATE_PARTITIONS),
         "spark.scheduler.mode": "FAIR",
         "spark.scheduler.allocation.file": _POOLS.as_uri(),
-        "spark.ui.enabled": "false",
         # Spark describes each plan in words for its UI and its listeners, at full length, even when nobody looks.
         "spark.sql.ui.explainMode": "simple",
         "spark.sql.maxPlanStringLength": "1000",
         "spark.ui.showConsoleProgress": "false",
     }
     home = settings.retail_home / "spark"
+    config["spark.sql.warehouse.dir"] = str(home / "warehouse")
+    if settings.spark_is_submitted:
+        return config | spark_options(settings)
     config |= {
+        "spark.master": settings.spark_master,
+        "spark.ui.enabled": "false",
         # A cluster's executors fetch them from the driver.
         "spark.jars": ",".join(str(jar) for jar in spark_jars(settings)),
         "spark.driver.memory": settings.spark_driver_memory,
@@ -73,7 +76,6 @@ def spark_config(settings: Settings) -> dict[str, str]:
             f"{settings.spark_driver_java_options}"
         ),
         "spark.local.dir": str(scratch(settings)),
-        "spark.sql.warehouse.dir": str(home / "warehouse"),
     }
     if settings.spark_is_local:
         config |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -62,7 +63,7 @@ class _BucketLease:
     def take(self, wait_seconds: float) -> None:
         deadline = time.monotonic() + wait_seconds
         while True:
-            found = self._find()
+            found = self.find()
             if found is None or self._is_free(found.record) or found.age > EXPIRY_SECONDS:
                 condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found.etag}
                 if self._put(self.record, condition):
@@ -112,7 +113,7 @@ class _BucketLease:
 
     def _recognize(self) -> bool:
         """Whether the lease is ours after all: an answer that was lost on its way looks like a refusal."""
-        found = self._find()
+        found = self.find()
         if found is None or found.record.get("token") != self.record["token"]:
             return False
         self._etag = found.etag
@@ -126,7 +127,8 @@ class _BucketLease:
         while not self.on_loss() and not self._ended.wait(_POLL_SECONDS):
             pass
 
-    def _find(self) -> _Found | None:
+    def find(self) -> _Found | None:
+        """The lease as the bucket has it now."""
         with self._asking():
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=self.key)
@@ -200,6 +202,32 @@ def bucket_lease(
         lease.end()
         keeper.join()
         lease.release()
+
+
+def bucket_holder(settings: Settings) -> dict[str, Any] | None:
+    """The record of who has the bucket's lease: ``owner``, ``pid``, ``host``, ``since``; ``None`` when nobody has it.
+
+    Raises:
+        RetailError: the bucket cannot be reached.
+    """
+    found = _lease_of(settings).find()
+    taken = found is not None and not found.record.get("released") and found.age <= EXPIRY_SECONDS
+    return found.record if found is not None and taken else None
+
+
+def bucket_lease_exists(settings: Settings) -> bool:
+    """Whether anybody has ever had the bucket's lease.
+
+    Raises:
+        RetailError: the bucket cannot be reached.
+    """
+    return _lease_of(settings).find() is not None
+
+
+@lru_cache(maxsize=4)
+def _lease_of(settings: Settings) -> _BucketLease:
+    """For a look at it."""
+    return _BucketLease(s3_client(settings), str(settings.s3_bucket), bucket_key(settings, _OBJECT), {}, lambda: True)
 
 
 def _installation(settings: Settings) -> str:

@@ -1,14 +1,12 @@
-"""A stream's heartbeat: a small file that its process rewrites and everybody else reads."""
+"""A stream's heartbeat: a small text that its process rewrites and everybody else reads."""
 
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import json
-import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
+from retail_platform.lakehouse.control import control
 from retail_platform.settings import Settings
 
 #: The stream into the lake; those of the reactions are named in ``reactions/applications.py``.
@@ -16,8 +14,6 @@ INGEST = "ingest"
 
 #: A stream that has not written its heartbeat for this long is stuck (a batch on a laptop takes seconds).
 STALE_AFTER_SECONDS = 120.0
-
-_BLOCK_BYTES = 512  # the unit of ``st_blocks``, whatever the file system's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,49 +60,27 @@ class Heartbeat:
         return max((query.lag or 0 for query in self.queries), default=0)
 
 
-def heartbeat_path(settings: Settings, stream: str = INGEST) -> Path:
-    """The file of a stream's heartbeat."""
-    return settings.control_dir / f"{stream}.json"
-
-
 def write_heartbeat(settings: Settings, beat: Heartbeat, stream: str = INGEST) -> None:
-    """Replace the heartbeat, atomically; on a full disk, write over the last one, which has its block already.
+    """Replace the heartbeat.
 
     Raises:
         OSError: the disk is full, and there is no last one, or not room enough in it.
+        RetailError: it is in the bucket, which cannot be reached.
     """
-    path = heartbeat_path(settings, stream)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
     text = json.dumps(asdict(beat), default=lambda moment: moment.isoformat())
-    try:
-        draft.write_text(text)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        if error.errno != errno.ENOSPC or not _written_over(path, text.encode()):
-            raise
-    else:
-        draft.replace(path)
-
-
-def _written_over(path: Path, text: bytes) -> bool:
-    """Whether ``text`` fits into the blocks of the file at ``path``, and now stands there."""
-    if not path.exists():
-        return False
-    with path.open("r+b", buffering=0) as file:
-        found = os.fstat(file.fileno())
-        fits = len(text) <= found.st_blocks * _BLOCK_BYTES
-        if fits:
-            file.write(text.ljust(found.st_size))  # blanks may follow JSON
-    return fits
+    control(settings, of_ingest=stream == INGEST).write(f"{stream}.json", text)
 
 
 def read_heartbeat(settings: Settings, stream: str = INGEST) -> Heartbeat | None:
-    """The last heartbeat; ``None`` when that stream never ran."""
-    try:
-        data = json.loads(heartbeat_path(settings, stream).read_text())
-    except FileNotFoundError:
+    """The last heartbeat; ``None`` when that stream never ran.
+
+    Raises:
+        RetailError: it is in the bucket, which cannot be reached.
+    """
+    text = control(settings, of_ingest=stream == INGEST).read(f"{stream}.json")
+    if text is None:
         return None
+    data = json.loads(text)
     data["queries"] = tuple(QueryProgress(**query) for query in data["queries"])
     for name in ("started_at", "at"):
         data[name] = dt.datetime.fromisoformat(data[name])

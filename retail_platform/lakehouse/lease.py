@@ -31,12 +31,16 @@ class LakeInUse(RetailError):  # noqa: N818  (it names the state, as BlockingIOE
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who has the lease: what it is, its process, its JVM when it has started one, since when (UTC)."""
+    """Who has the lease: what it is, its process, its JVM when it has started one, since when (UTC), where if not here."""
 
     owner: str
     pid: int
     since: str
     jvm_pid: int | None = None
+    host: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.owner} (process {self.pid}{f' on {self.host}' if self.host else ''})"
 
 
 @dataclass(slots=True)
@@ -66,16 +70,40 @@ def lease_path(settings: Settings) -> Path:
 
 
 def holder(settings: Settings) -> Holder | None:
-    """Who has the lease now; ``None`` when nobody has it."""
+    """Who has the lease now; ``None`` when nobody has it.
+
+    Raises:
+        RetailError: the stream runs on another machine, and the bucket where its lease is cannot be reached.
+    """
     path = lease_path(settings)
-    if not path.exists():
-        return None
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read(file) or Holder("an unnamed process", 0, "")
+    if path.exists():
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _read(file) or Holder("an unnamed process", 0, "")
+    if settings.stream_is_elsewhere:
+        from retail_platform.lakehouse.bucket_lease import bucket_holder  # noqa: PLC0415  only a bucket needs boto3
+
+        found = bucket_holder(settings)
+        if found is not None:
+            return Holder(found["owner"], found["pid"], found["since"], host=found["host"])
     return None
+
+
+def ever_held(settings: Settings) -> bool:
+    """Whether anybody has ever had the lease, as far as is known here.
+
+    Raises:
+        RetailError: as :func:`holder`.
+    """
+    if lease_path(settings).exists():
+        return True
+    if not settings.stream_is_elsewhere:
+        return False
+    from retail_platform.lakehouse.bucket_lease import bucket_lease_exists  # noqa: PLC0415
+
+    return bucket_lease_exists(settings)
 
 
 @contextlib.contextmanager

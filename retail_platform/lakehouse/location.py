@@ -183,18 +183,28 @@ def region(settings: Settings) -> str:
 
 def s3_client(settings: Settings) -> Any:
     """A boto3 client of the bucket's store that tries once, and not for long: who calls it decides about another time."""
+    return aws_client(settings, "s3", seconds=_SECONDS, attempts=1)
+
+
+def aws_client(settings: Settings, service: str, *, seconds: float = 60.0, attempts: int = 5) -> Any:
+    """A boto3 client of one of AWS's services, with the bucket's credentials and region.
+
+    Raises:
+        RetailError: there are no credentials.
+    """
     from botocore.config import Config  # noqa: PLC0415  only a lake in a bucket needs it
 
     _credentials(settings)
+    endpoint = settings.s3_endpoint_url if service == "s3" else None
     return _session(settings).client(
-        "s3",
+        service,
         region_name=region(settings),
-        endpoint_url=settings.s3_endpoint_url,
+        endpoint_url=endpoint,
         config=Config(
-            connect_timeout=_SECONDS,
-            read_timeout=_SECONDS,
-            retries={"total_max_attempts": 1},
-            s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
+            connect_timeout=seconds,
+            read_timeout=seconds,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            s3={"addressing_style": "path"} if endpoint else {},
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Work that is asked of whoever writes the lake: a request is a file, and so is its answer.
+"""Work that is asked of whoever writes the lake: a request is a small text, and so is its answer.
 
 A rebuild or an optimisation must never write beside the stream, so it asks the stream to do it between two batches.
 Where no stream runs, whoever wants the work does it under the lake's lease; :func:`have_done` does the one or the other.
@@ -6,19 +6,26 @@ Where no stream runs, whoever wants the work does it under the lake's lease; :fu
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.lease import LakeInUse, holder
+from retail_platform.lakehouse.control import Control, control
+from retail_platform.lakehouse.lease import Holder, LakeInUse, holder
 from retail_platform.settings import Settings
+
+#: The one request that the stream itself takes up, whatever else it has in hand.
+STOP = "stop"
+
+_FOLDER, _ASKED = "requests", ".request.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,59 +70,78 @@ def ask(
     Raises:
         RetailError: the work failed, or took longer than ``timeout_seconds``.
     """
-    request = Request(f"{time.time_ns()}-{uuid.uuid4().hex[:8]}", work, arguments)
-    asked, answered = _paths(settings, request.id)
-    asked.parent.mkdir(parents=True, exist_ok=True)
-    _write(asked, {"work": work, "arguments": dict(arguments), "at": dt.datetime.now(dt.UTC).isoformat()})
+    place = control(settings)
+    asked, answered = _names(_ask(place, work, arguments))
     deadline = time.monotonic() + timeout_seconds
     while True:
         gone = not alive()  # before the look for an answer: the last thing a stream does may be to answer
-        if answered.exists():
-            answer = json.loads(answered.read_text())
-            answered.unlink()
+        text = place.read(answered)
+        if text is not None:
+            answer = json.loads(text)
+            place.remove(answered)
             break
         if gone or time.monotonic() > deadline:
-            asked.unlink(missing_ok=True)
+            place.remove(asked)
             if gone:
                 return None
             raise RetailError(
                 f"the stream did not do {work} within {timeout_seconds:.0f} s; see `retail stream status`"
             )
-        time.sleep(0.1)
+        time.sleep(place.look_seconds)
     if "error" in answer:
         raise RetailError(f"{work}: {answer['error']}")
     result: dict[str, Any] = answer["result"]
     return result
 
 
+def ask_to_stop(settings: Settings, owner: Holder) -> None:
+    """Ask whoever has the lake to stop between two batches, without waiting for it.
+
+    Raises:
+        RetailError: it works on another machine, and the bucket cannot be reached.
+    """
+    if owner.host is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(owner.pid, signal.SIGTERM)
+    else:
+        _ask(control(settings), STOP, {"pid": owner.pid, "since": owner.since})
+
+
+def is_for(request: Request, me: Holder) -> bool:
+    """Whether a request to stop is for this holder of the lake, and not for one before it that never saw it."""
+    return bool(request.arguments == {"pid": me.pid, "since": me.since})
+
+
 def pending(settings: Settings) -> Iterator[Request]:
     """The requests that wait, oldest first."""
-    folder = _folder(settings)
-    for path in sorted(folder.glob("*.request.json")) if folder.exists() else ():
-        try:
-            data = json.loads(path.read_text())
-        except FileNotFoundError:
+    place = control(settings)
+    for name in place.names(_FOLDER, _ASKED):
+        text = place.read(name)
+        if text is None:
             continue  # withdrawn by who asked
-        yield Request(path.name.removesuffix(".request.json"), data["work"], data["arguments"])
+        data = json.loads(text)
+        yield Request(name.removeprefix(f"{_FOLDER}/").removesuffix(_ASKED), data["work"], data["arguments"])
 
 
 def answer(settings: Settings, request: Request, result: Mapping[str, Any] | None, error: str | None = None) -> None:
     """Answer a request, and take it off the list."""
-    asked, answered = _paths(settings, request.id)
-    _write(answered, {"error": error} if error else {"result": dict(result or {})})
-    asked.unlink(missing_ok=True)
+    asked, answered = _names(request.id)
+    said: dict[str, Any] = {"error": error} if error else {"result": dict(result or {})}
+    control(settings).write(answered, json.dumps(said, default=str))
+    control(settings).remove(asked)
 
 
-def _folder(settings: Settings) -> Path:
-    return settings.control_dir / "requests"
+def strike_off(settings: Settings, request: Request) -> None:
+    """Take a request off the list that nobody waits for an answer to."""
+    control(settings).remove(_names(request.id)[0])
 
 
-def _paths(settings: Settings, request_id: str) -> tuple[Path, Path]:
-    folder = _folder(settings)
-    return folder / f"{request_id}.request.json", folder / f"{request_id}.answer.json"
+def _ask(place: Control, work: str, arguments: Mapping[str, Any]) -> str:
+    request_id = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
+    asked = {"work": work, "arguments": dict(arguments), "at": dt.datetime.now(dt.UTC).isoformat()}
+    place.write(_names(request_id)[0], json.dumps(asked, default=str))
+    return request_id
 
 
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(data, default=str))
-    draft.replace(path)
+def _names(request_id: str) -> tuple[str, str]:
+    return f"{_FOLDER}/{request_id}{_ASKED}", f"{_FOLDER}/{request_id}.answer.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retail_platform.lakehouse.heartbeat import Heartbeat, heartbeat_path, read_heartbeat, write_heartbeat
+from retail_platform.lakehouse.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from retail_platform.settings import Settings
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
@@ -37,7 +37,7 @@ def test_the_last_heartbeat_is_written_over_where_the_disk_is_full(
     request.getfixturevalue("full_disk")
     write_heartbeat(settings, FAILED)
     assert read_heartbeat(settings) == FAILED
-    assert list(heartbeat_path(settings).parent.iterdir()) == [heartbeat_path(settings)]
+    assert [path.name for path in settings.control_dir.iterdir()] == ["ingest.json"]
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -45,7 +45,7 @@ def test_a_first_heartbeat_on_a_full_disk_is_an_error_and_leaves_nothing(setting
     with pytest.raises(OSError, match="No space left"):
         write_heartbeat(settings, RUNNING)
     assert read_heartbeat(settings) is None
-    assert list(heartbeat_path(settings).parent.iterdir()) == []
+    assert list(settings.control_dir.iterdir()) == []
 
 
 def test_a_heartbeat_longer_than_the_blocks_of_the_last_leaves_that_as_it_is(
