@@ -258,7 +258,7 @@ def _truth_file(path: Path | None) -> Iterator[Callable[[Message, int, int], Non
         yield None
         return
     try:
-        stream = path.open("w", encoding="utf-8")
+        stream = path.open("w", encoding="utf-8", buffering=1)  # a live simulation is looked at while it runs
     except OSError as error:
         raise RetailError(f"--truth {path} cannot be written ({error.strerror}); give another path") from error
     with stream:

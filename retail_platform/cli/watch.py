@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.live import Live
@@ -23,7 +23,7 @@ from retail_platform.contracts import (
     REORDER_REQUESTS,
     STOCK_LEVELS,
 )
-from retail_platform.errors import RetailError
+from retail_platform.reactions import reading
 from retail_platform.settings import Settings, get_settings
 
 watch = typer.Typer(help="See results on their Kafka topics as they come, until Ctrl-C.", no_args_is_help=True)
@@ -36,53 +36,66 @@ _COLOURS = {
 _DIMENSIONS = ("all", "channel", "store", "region", "category")
 _SHOWN_OF_A_DIMENSION = 8
 
-FromStart = Annotated[bool, typer.Option("--from-start", help="All that the topic still holds, too.")]
+FromStart = Annotated[bool, typer.Option("--from-start", help="All that the topic still holds, then what comes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-Limit = Annotated[int, typer.Option(min=0, help="End after so many; 0: never.")]
+ToEnd = Annotated[
+    bool, typer.Option("--to-end", help="All that the topic holds now, then end, instead of waiting for more.")
+]
+Limit = Annotated[int, typer.Option(min=0, help="End after so many; 0: never. Fewer are waited for, but for --to-end.")]
 
 Record = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What was asked for on the command line."""
+
+    from_start: bool
+    to_end: bool
+    as_json: bool
+    limit: int
+
+
 @watch.command()
-def alerts(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+def alerts(from_start: FromStart = False, to_end: ToEnd = False, as_json: AsJson = False, limit: Limit = 0) -> None:
     """Fraud alerts: when, how severe, which rule, which card and store, and why."""
-    _lines(get_settings(), FRAUD_ALERTS.topic, alert_line, from_start, as_json, limit)
+    _lines(get_settings(), FRAUD_ALERTS.topic, alert_line, _How(from_start, to_end, as_json, limit))
 
 
 @watch.command()
-def metrics(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+def metrics(from_start: FromStart = False, to_end: ToEnd = False, as_json: AsJson = False, limit: Limit = 0) -> None:
     """Live metrics: on a terminal a table of the running minute, hour and day; else a line for each cell that changes."""
     settings = get_settings()
     if as_json or not out.is_terminal:
-        _lines(settings, LIVE_METRICS.topic, metric_line, from_start, as_json, limit)
+        _lines(settings, LIVE_METRICS.topic, metric_line, _How(from_start, to_end, as_json, limit))
         return
     board = Board()
     with Live(get_renderable=board.table, console=out, refresh_per_second=4):
-        _follow(settings, LIVE_METRICS.topic, board.take, from_start, limit)
+        _follow(settings, LIVE_METRICS.topic, board.take, _How(from_start, to_end, as_json, limit))
 
 
 @watch.command()
-def stock(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+def stock(from_start: FromStart = False, to_end: ToEnd = False, as_json: AsJson = False, limit: Limit = 0) -> None:
     """Stock levels: which store and product, what it has now, and what changed it."""
-    _lines(get_settings(), STOCK_LEVELS.topic, stock_line, from_start, as_json, limit)
+    _lines(get_settings(), STOCK_LEVELS.topic, stock_line, _How(from_start, to_end, as_json, limit))
 
 
 @watch.command()
-def reorders(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+def reorders(from_start: FromStart = False, to_end: ToEnd = False, as_json: AsJson = False, limit: Limit = 0) -> None:
     """Reorder requests: which store and product, how much to order, and the stock and demand that say so."""
-    _lines(get_settings(), REORDER_REQUESTS.topic, reorder_line, from_start, as_json, limit)
+    _lines(get_settings(), REORDER_REQUESTS.topic, reorder_line, _How(from_start, to_end, as_json, limit))
 
 
 @watch.command()
-def prices(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+def prices(from_start: FromStart = False, to_end: ToEnd = False, as_json: AsJson = False, limit: Limit = 0) -> None:
     """Prices: which product, what was decided, from what to what, and why."""
-    _lines(get_settings(), PRICE_UPDATES.topic, price_line, from_start, as_json, limit)
+    _lines(get_settings(), PRICE_UPDATES.topic, price_line, _How(from_start, to_end, as_json, limit))
 
 
 @watch.command()
-def segments(from_start: FromStart = False, as_json: AsJson = False, limit: Limit = 0) -> None:
+def segments(from_start: FromStart = False, to_end: ToEnd = False, as_json: AsJson = False, limit: Limit = 0) -> None:
     """Customer segments: who moved, from where to where, with which scores."""
-    _lines(get_settings(), CUSTOMER_SEGMENTS.topic, segment_line, from_start, as_json, limit)
+    _lines(get_settings(), CUSTOMER_SEGMENTS.topic, segment_line, _How(from_start, to_end, as_json, limit))
 
 
 # --- One record -------------------------------------------------------------------------------------------------------
@@ -199,28 +212,34 @@ def _dollars(amount: str | None) -> str:
 # --- The topic --------------------------------------------------------------------------------------------------------
 
 
-def _lines(
-    settings: Settings, topic: str, line: Callable[[Record], str], from_start: bool, as_json: bool, limit: int
-) -> None:
+def _lines(settings: Settings, topic: str, line: Callable[[Record], str], how: _How) -> None:
     def show(record: Record) -> None:
-        if as_json:
+        if how.as_json:
             out.print(json.dumps(record), soft_wrap=True, markup=False)
         else:
             out.print(line(record), soft_wrap=True)
 
-    if not as_json:
+    if not (how.as_json or how.to_end):
         err.print(f"{topic}: waiting; Ctrl-C ends it")
-    _follow(settings, topic, show, from_start, limit)
+    _follow(settings, topic, show, how)
 
 
-def _follow(settings: Settings, topic: str, take: Callable[[Record], None], from_start: bool, limit: int) -> None:
+def _follow(settings: Settings, topic: str, take: Callable[[Record], None], how: _How) -> None:
+    count = 0
+
+    def waits() -> None:
+        if how.from_start and how.limit and not how.to_end:
+            err.print(f"{topic}: it held {count} of {how.limit}; waiting for more (--to-end would end here)")
+
     async def follow() -> None:
-        count = 0
-        async with contextlib.aclosing(_records(settings, topic, from_start)) as records:
+        nonlocal count
+        since: Literal["start", "now"] = "start" if how.from_start or how.to_end else "now"
+        found = reading.records(settings, topic, since, to_end=how.to_end, at_end=waits)
+        async with contextlib.aclosing(found) as records:
             async for record in records:
-                take(record)
+                take(json.loads(record.value))
                 count += 1
-                if count == limit:
+                if count == how.limit:
                     return
 
     asyncio.run(follow())
@@ -228,26 +247,6 @@ def _follow(settings: Settings, topic: str, take: Callable[[Record], None], from
 
 async def first(settings: Settings, topic: str) -> Record:
     """The first committed record of a topic that is not of a rule on trial; it is waited for."""
-    async with contextlib.aclosing(_records(settings, topic, from_start=True)) as records:
-        return await anext(record async for record in records if record.get("shadow") != "yes")
-
-
-async def _records(settings: Settings, topic: str, from_start: bool) -> AsyncGenerator[Record, None]:
-    """The committed records of a topic, as they come."""
-    from aiokafka import AIOKafkaConsumer
-    from aiokafka.errors import KafkaError
-
-    from retail_platform import kafka
-
-    # Or a topic that is not there would be waited for in silence.
-    await asyncio.to_thread(kafka.offsets, settings, [topic])
-    options = kafka.client_options(settings) | {
-        "isolation_level": "read_committed",
-        "auto_offset_reset": "earliest" if from_start else "latest",
-    }
-    try:
-        async with AIOKafkaConsumer(topic, **options) as consumer:
-            async for record in consumer:
-                yield json.loads(record.value)
-    except KafkaError as error:
-        raise RetailError(f"Kafka went away while {topic} was read ({error}); look at `retail kafka status`") from error
+    async with contextlib.aclosing(reading.records(settings, topic, "start")) as records:
+        values = (json.loads(record.value) async for record in records)
+        return await anext(value async for value in values if value.get("shadow") != "yes")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from typing import Any
 
 import pytest
 from rich.text import Text
+from typer.testing import CliRunner
 
 from retail_platform.cli import watch
+from retail_platform.cli.app import app
+from retail_platform.contracts import FRAUD_ALERTS
+from retail_platform.kafka import ensure_topics
+from retail_platform.settings import Settings
+from retail_platform_tests.ingest.running import deliver, message
 
 AT = "2026-03-02T12:00:00.000000Z"
 CUSTOMER = {
@@ -85,3 +93,51 @@ def test_the_board_has_the_newest_window_and_of_each_cell_the_newest_revision() 
         board.take(taken)
     table = board.table()
     assert [list(column.cells) for column in table.columns[1:3]] == [["all", "store S1", "store S2"], ["8", "5", "3"]]
+
+
+@pytest.fixture
+def two_alerts(lake_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A topic that holds two alerts, as ``retail watch alerts`` reads it."""
+    ensure_topics(lake_settings)
+    _raise(lake_settings, "first", "second")
+    monkeypatch.setattr(watch, "get_settings", lambda: lake_settings)
+    return lake_settings
+
+
+def _raise(settings: Settings, *stores: str) -> None:
+    # One card, so one partition: they are read in the order in which they were sent.
+    deliver(settings, [message(ALERT | {"store_id": store}, "tok-1", FRAUD_ALERTS.topic) for store in stores])
+
+
+def watched(*options: str) -> list[str]:
+    """The stores of the alerts that the command shows before it ends."""
+    done = CliRunner().invoke(app, ["watch", "alerts", "--json", *options])
+    assert done.exit_code == 0, done.exception
+    return [json.loads(line)["store_id"] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("--to-end",), ["first", "second"]),
+        (("--from-start", "--to-end", "--limit", "9"), ["first", "second"]),
+        (("--from-start", "--limit", "1"), ["first"]),
+    ],
+)
+@pytest.mark.usefixtures("two_alerts")
+def test_what_the_topic_holds_is_shown_and_the_command_ends(options: tuple[str, ...], shown: list[str]) -> None:
+    assert watched(*options) == shown
+
+
+def test_with_fewer_than_the_limit_it_says_that_it_waits_and_goes_on(
+    two_alerts: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        threading.Thread(target=_raise, args=(two_alerts, "third")).start()
+
+    monkeypatch.setattr(watch.err, "print", tell)
+    assert watched("--from-start", "--limit", "3") == ["first", "second", "third"]
+    assert told == ["fraud-alerts: it held 2 of 3; waiting for more (--to-end would end here)"]

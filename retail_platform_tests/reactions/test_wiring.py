@@ -6,12 +6,8 @@ import datetime as dt
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from quixstreams.models.topics.admin import TopicAdmin
 
@@ -19,7 +15,6 @@ from retail_platform.contracts import (
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
     FRAUD_LABELS,
-    INVENTORY,
     LIVE_METRICS,
     PRICE_UPDATES,
     STOCK_LEVELS,
@@ -28,10 +23,7 @@ from retail_platform.contracts import (
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
 from retail_platform.defs import reactions as dagster_reactions
-from retail_platform.kafka import ensure_topics
 from retail_platform.lakehouse.heartbeat import read_heartbeat
-from retail_platform.producer import customer_refreshes
-from retail_platform.producer.message import Message
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
 from retail_platform.reactions.events import Transaction, transaction
 from retail_platform.reactions.fraud import cards, purchases, stores, tills
@@ -44,47 +36,12 @@ from retail_platform.reactions.metrics.rates import Rates, read_rates
 from retail_platform.reactions.prices import live
 from retail_platform.reactions.prices import rule as pricing
 from retail_platform.reactions.segments import customers
-from retail_platform.reactions.segments.published import read
 from retail_platform.reactions.segments.quintiles import Cutoffs
 from retail_platform.reactions.wiring.job import wired
 from retail_platform.settings import FX_RATES, Settings
-from retail_platform_tests.ingest.running import deliver, empty_topics, message, sale
+from retail_platform_tests.ingest.running import deliver, message
+from retail_platform_tests.reactions.planted import LONDON, NEW_YORK, TERMS, bought, count_of, publish_customers
 from retail_platform_tests.reactions.running import members, running, said, start, until
-
-TERMS = pricing.Terms(unit_cost=Decimal(6), list_price=Decimal("12.99"))
-LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)
-
-
-@pytest.fixture
-def reactions_settings(broker: Settings, tmp_path: Path) -> Settings:
-    """Settings that reach the suite's broker, whose topics are empty, with a group and a state that nobody had before."""
-    ensure_topics(broker)
-    # Topics whose records are all gone, as after their retention: there is nothing to wait for in them.
-    deliver(broker, [message({"event_id": str(uuid.uuid4())}, topic=INVENTORY.topic), message(sale())])
-    empty_topics(broker)
-    terms = tmp_path / "terms.csv"
-    columns = "product_id,unit_cost,list_price,minimum_advertised_price,ceiling,sell_by,category_elasticity,applies"
-    terms.write_text(f"{columns}\nP1,{TERMS.unit_cost},{TERMS.list_price},,,,,no\n")
-    return broker.model_copy(
-        update={
-            "retail_home": tmp_path / "home",
-            "retail_outputs": tmp_path / "outputs",
-            "reactions_group": f"test-{uuid.uuid4().hex[:8]}",
-            "price_terms_file": terms,
-        }
-    )
-
-
-def bought(card: str, place: tuple[float, float], minute: int, *, days_ago: int = 0, **changes: Any) -> dict[str, Any]:
-    """A purchase with a card in the shop, ``minute`` minutes into the hour before last, or so many days before."""
-    now = dt.datetime.now(dt.UTC)
-    hour = now.replace(minute=0, second=0, microsecond=0) - dt.timedelta(days=days_ago, hours=2)
-    return sale(
-        event_time=(hour + dt.timedelta(minutes=minute)).isoformat(),
-        payment={"method": "card", "card_token": card},
-        location={"country": "United Kingdom", "latitude": place[0], "longitude": place[1]},
-        **changes,
-    )
 
 
 def in_a_batch(purchases: list[Transaction], rates: Rates) -> dict[str, dict[str, Any]]:
@@ -183,25 +140,6 @@ def segments_in_a_batch(
     return {change.message()["event_id"]: change.message() for change in changes}
 
 
-def publish_customers(settings: Settings, names: set[str]) -> tuple[dt.datetime, Cutoffs]:
-    """Cut-offs such that ten sales make a customer loyal and thirty a champion; and the customers of the warehouse."""
-    bounds = {"recency": (1, 2, 3, 4), "frequency": (2, 10, 30, 99), "monetary": (0, 0, 0, 0)}
-    rows = [
-        {"as_of": dt.datetime.now(dt.UTC).date(), "measure": measure, "tile": tile, "first_value": Decimal(value)}
-        for measure, values in bounds.items()
-        for tile, value in enumerate(values, start=2)
-    ]
-    settings.marts_dir.mkdir(parents=True)
-    table = pa.Table.from_pylist([row | {"first_customer_id": ""} for row in rows])
-    pq.write_table(table, settings.marts_dir / "customer_rfm_cutoffs.parquet")
-    pq.write_table(pa.table({"customer_id": sorted(names)}), settings.marts_dir / "dim_customers.parquet")
-    found = read(settings.marts_dir / "customer_rfm_cutoffs.parquet")
-    midnight = customer_refreshes.midnight(settings)
-    assert found is not None
-    assert midnight is not None
-    return midnight, found[1]
-
-
 def sent_at_midnight(settings: Settings) -> Any:
     """Run the job of the customers' midnight: how many customers were told."""
     job = dagster_reactions.refreshes(settings).resolve_job_def("customer_midnight")
@@ -230,19 +168,6 @@ def priced_in_a_batch(purchases: list[Transaction], rates: Rates, product: str, 
 def decided(update: dict[str, Any]) -> dict[str, Any]:
     """What an update says, but for its number and time: how many went before it depends on what came first."""
     return {name: value for name, value in update.items() if name not in ("event_id", "event_time", "sequence")}
-
-
-def count_of(store: str, event_time: str, quantity: int) -> Message:
-    """A count of the store's only product, as the shop sends it."""
-    counted = {
-        "event_id": str(uuid.uuid4()),
-        "event_time": event_time,
-        "store_id": store,
-        "product_id": "P1",
-        "movement": "count",
-        "quantity": quantity,
-    }
-    return message(counted, f"{store}:P1", INVENTORY.topic)
 
 
 def typed(events: list[dict[str, Any]]) -> list[Transaction]:
