@@ -23,7 +23,7 @@ from retail_platform.settings import PROJECT_ROOT
 
 CODE, DAEMON = "code", "daemon"
 #: A relaunch waits for the supervisor's back-off as well.
-_PATIENCE_SECONDS = 400.0
+_PATIENCE_SECONDS = 600.0
 
 
 @dataclass
