@@ -22,8 +22,6 @@ from retail_platform.reactions.applications import APPLICATIONS
 from retail_platform.settings import PROJECT_ROOT
 
 CODE, DAEMON = "code", "daemon"
-#: A relaunch waits for the supervisor's back-off as well.
-_PATIENCE_SECONDS = 600.0
 
 
 @dataclass
@@ -86,9 +84,7 @@ class CarriedStage(Stage):
         """Process id of a driver that a run carries which Dagster knows to be running, once it has finished a batch."""
         before = self.commits
         self.wait(
-            lambda: self.commits > before and self._carried() is not None,
-            "no run of the stream finishes a batch",
-            _PATIENCE_SECONDS,
+            lambda: self.commits > before and self._carried() is not None, "no run of the stream finishes a batch"
         )
         beat = self._carried()
         return beat.pid if beat is not None else self.working_driver()
