@@ -19,7 +19,6 @@ from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import Heartbeat, read_heartbeat
 from retail_platform.lakehouse.lease import Holder, holder
 from retail_platform.reactions.applications import APPLICATIONS
-from retail_platform.settings import PROJECT_ROOT
 
 CODE, DAEMON = "code", "daemon"
 
@@ -57,17 +56,7 @@ class CarriedStage(Stage):
         """
         arguments = {CODE: ("--port", str(self.port)), DAEMON: ("--workspace", str(self._workspace))}[name]
         command = [str(Path(sys.executable).with_name("retail")), "serve", name, *arguments]
-        self.settings.logs_dir.mkdir(parents=True, exist_ok=True)
-        with (self.settings.logs_dir / f"{name}.log").open("ab") as log:
-            self.services[name] = subprocess.Popen(
-                command,
-                env=self._environment(),
-                cwd=PROJECT_ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.services[name] = self.start(name, command, session=True)
         if name == CODE:
             self.wait(self._code_answers, "the code server does not answer")
 
@@ -133,7 +122,7 @@ class CarriedStage(Stage):
     def _dagster(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             [sys.executable, "-m", "dagster", *arguments],
-            env=self._environment(),
+            env=self.environment(),
             cwd=self.settings.retail_home,
             stdin=subprocess.DEVNULL,
             capture_output=True,

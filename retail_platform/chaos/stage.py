@@ -88,19 +88,24 @@ class Stage:
     def start_driver(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the driver, as it is or (with arguments) doomed; its output goes to the home's ``logs/driver.log``."""
         module = "retail_platform.chaos.doomed" if arguments else "retail_platform.ingest.job"
+        self.driver = self.start("driver", [sys.executable, "-m", module, *arguments, "--mode", "continuous"])
+        return self.driver
+
+    def start(self, name: str, command: list[str], *, session: bool = False) -> subprocess.Popen[bytes]:
+        """Start a process on this home, in a ``session`` of its own or not; its output goes to ``logs/<name>.log``."""
         self.settings.logs_dir.mkdir(parents=True, exist_ok=True)
-        with (self.settings.logs_dir / "driver.log").open("ab") as log:
-            log.write(f"--- {module} {' '.join(arguments)}\n".encode())
+        with (self.settings.logs_dir / f"{name}.log").open("ab") as log:
+            log.write(f"--- {' '.join(command)}\n".encode())
             log.flush()
-            self.driver = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, "--mode", "continuous"],
-                env=self._environment(),
+            return subprocess.Popen(
+                command,
+                env=self.environment(),
                 cwd=PROJECT_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=session,
             )
-        return self.driver
 
     def working_driver(self) -> int:
         """Process id of the driver, started where none runs, once it has finished a batch.
@@ -151,7 +156,7 @@ class Stage:
         command = Path(sys.executable).with_name("retail")
         done = subprocess.run(
             [command, "stream", "recover", "--yes"],
-            env=self._environment(),
+            env=self.environment(),
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -170,7 +175,7 @@ class Stage:
         with (self.settings.logs_dir / "daily.log").open("ab") as log:
             return subprocess.run(
                 [*(whole if point is None else doomed), *dates],
-                env=self._environment(),
+                env=self.environment(),
                 cwd=PROJECT_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -210,7 +215,8 @@ class Stage:
                 raise RetailError(f"{complaint} within {seconds:.0f} s; see {self.settings.logs_dir}")
             self.ended.wait(_POLL_SECONDS)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The environment of the home's processes: small batches, often."""
         settings = self.settings
         return child_environment(settings) | {
             "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
