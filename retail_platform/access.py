@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from retail_platform.contracts import CONTROL_TOPICS, REACTION_TOPICS, STOCK_LEVELS
+from retail_platform.contracts import CONTROL_TOPICS, LIVE_METRICS, REACTION_TOPICS, STOCK_LEVELS
 from retail_platform.contracts.pages import GENERATED, markdown_table
 from retail_platform.settings import Settings
 
@@ -54,8 +54,8 @@ def parts(settings: Settings) -> tuple[Part, ...]:
     """Every part with its grants, for the topics and the consumer group that the settings name."""
     events = [contract.topic for contract in settings.source_topics]
     results = [contract.topic for contract in (*REACTION_TOPICS, *CONTROL_TOPICS)]
-    # What the applications tell each other, and are told.
-    heard = [contract.topic for contract in (STOCK_LEVELS, *CONTROL_TOPICS)]
+    # What the applications tell each other, and are told; and what is compared with the KPI file.
+    heard = [contract.topic for contract in (STOCK_LEVELS, LIVE_METRICS, *CONTROL_TOPICS)]
     group = settings.reactions_group
     return (
         Part(
@@ -76,8 +76,8 @@ def parts(settings: Settings) -> tuple[Part, ...]:
         ),
         Part(
             "reactions",
-            "The applications `reactions`, `metrics`, `marketing`; `retail reactions rollback`, `retail fraud label`; the job "
-            "`customer_midnight`.",
+            "The applications `reactions`, `metrics`, `marketing`; `retail reactions rollback`, `retail fraud label`; the "
+            "jobs `customer_midnight` and `live_metrics_check`.",
             (
                 *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in events),
                 *(

@@ -1,19 +1,24 @@
 """The reactions under Dagster: their topics, the runs that carry the applications, the sensors that keep them alive."""
 
 import datetime as dt
+import zoneinfo
 from collections.abc import Iterator
 
 import dagster as dg
 
-from retail_platform.contracts import CUSTOMER_REFRESHES, FRAUD_LABELS, PRICE_ROLLBACKS
-from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, one_line_failures
-from retail_platform.defs.kpi import PUBLISHED_KEY
+from retail_platform.contracts import CUSTOMER_REFRESHES, FRAUD_LABELS, LIVE_METRICS, PRICE_ROLLBACKS
+from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, one_line_failures, per_date
+from retail_platform.defs.kpi import KPI_KEY, PUBLISHED_KEY
 from retail_platform.defs.sources import topic_key, topic_spec
 from retail_platform.defs.supervisor import Supervised, carry, supervisor
+from retail_platform.partitions import business_date
 from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication
 from retail_platform.settings import Settings
 
 MIDNIGHT_JOB = "customer_midnight"
+CLOSED_DAYS_JOB = "live_metrics_check"
+#: As long as Kafka keeps what the figures are made of: of days before, an application begun anew knows a part.
+_COMPARED_DAYS = 7
 
 
 def build(settings: Settings) -> dg.Definitions:
@@ -23,7 +28,7 @@ def build(settings: Settings) -> dg.Definitions:
         topic_spec(PRICE_ROLLBACKS, "Written by `retail reactions rollback`.", {"kafka"}),
         topic_spec(FRAUD_LABELS, "Written by `retail fraud label`, or by what the fraud desk works with.", {"kafka"}),
     ]
-    return dg.Definitions.merge(*parts, refreshes(settings), dg.Definitions(assets=told))
+    return dg.Definitions.merge(*parts, refreshes(settings), closed_days(settings), dg.Definitions(assets=told))
 
 
 def supervised(which: ReactionApplication) -> Supervised:
@@ -96,19 +101,79 @@ def refreshes(settings: Settings) -> dg.Definitions:
         selection=dg.AssetSelection.assets(spec.key),
         description="Tells every customer's segment that a day has passed and the cut-offs are new.",
     )
-    return dg.Definitions(assets=[customer_refreshes], jobs=[job], sensors=[_after_publishing(job)])
+    sensor = _after(
+        PUBLISHED_KEY,
+        job,
+        "customer_midnight_after_publishing",
+        "When the marts were published: decides every customer's segment again.",
+    )
+    return dg.Definitions(assets=[customer_refreshes], jobs=[job], sensors=[sensor])
 
 
-def _after_publishing(job: JobSelection) -> dg.SensorDefinition:
+def closed_days(settings: Settings) -> dg.Definitions:
+    """The check of the live metrics against the KPI file, its job, and the sensor that launches it."""
+
+    @dg.asset_check(
+        asset=topic_key(LIVE_METRICS),
+        name="closed_days_equal_the_kpi_file",
+        description=(
+            f"Of the last {_COMPARED_DAYS} days that are over, orders and revenue to the cent: the cell of the day, and the "
+            "cells of its minutes together, equal the KPI file. Days that only one of them has are not compared. A warning: "
+            "the application is behind or began in the middle of the day, or the day has changed since it was built."
+        ),
+    )
+    def closed_days_equal_the_kpi_file() -> dg.AssetCheckResult:
+        from retail_platform import kafka
+        from retail_platform.reactions.metrics.closed_days import Figures, differences, live_days
+        from retail_platform.warehouse.kpi_file import read_daily
+
+        with one_line_failures():
+            today = business_date(dt.datetime.now(dt.UTC), settings)
+            first = today - dt.timedelta(days=_COMPARED_DAYS)
+            rows = {row.date: row for row in read_daily(settings.kpi_csv) if first <= row.date < today}
+            live = {}
+            if rows:
+                kafka.ensure_topics(settings)
+                begins = dt.datetime.combine(first, dt.time(), zoneinfo.ZoneInfo(settings.business_timezone))
+                live = live_days(settings, begins)
+        compared = [(date, rows[date], live[date]) for date in sorted(rows.keys() & live.keys())]
+        found = differences(live, {date: Figures(row.orders, row.revenue_usd) for date, row in rows.items()})
+        shown = [
+            (date, row.orders, its.day.orders, its.minutes.orders, row.revenue_usd, its.day.revenue_usd)
+            for date, row, its in compared
+        ]
+        names = ("date", "orders", "orders live", "of its minutes", "revenue_usd", "revenue_usd live")
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(found) or f"{len(compared)} of {len(rows)} days compared",
+            metadata={"days": per_date(shown, names), "not in the live metrics": len(rows) - len(compared)},
+        )
+
+    job = dg.define_asset_job(
+        CLOSED_DAYS_JOB,
+        selection=dg.AssetSelection.checks(closed_days_equal_the_kpi_file),
+        description="Compares the live metrics of the last days that are over with the KPI file: stream against batch.",
+    )
+    sensor = _after(
+        KPI_KEY,
+        job,
+        "live_metrics_check_after_the_kpi_file",
+        "When the KPI file has a day: compares what was said live with it.",
+    )
+    return dg.Definitions(asset_checks=[closed_days_equal_the_kpi_file], jobs=[job], sensors=[sensor])
+
+
+def _after(key: dg.AssetKey, job: JobSelection, name: str, description: str) -> dg.SensorDefinition:
     @dg.asset_sensor(
-        asset_key=PUBLISHED_KEY,
-        name="customer_midnight_after_publishing",
+        asset_key=key,
+        name=name,
         job=job,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="When the marts were published: decides every customer's segment again. A run apart: KPIs need no Kafka.",
+        description=f"{description} A run apart: KPIs need no Kafka.",
     )
-    def after_publishing(_context: dg.SensorEvaluationContext, event: dg.EventLogEntry) -> dg.RunRequest:
+    def after(_context: dg.SensorEvaluationContext, event: dg.EventLogEntry) -> dg.RunRequest:
         return dg.RunRequest(run_key=f"published:{event.run_id}")
 
-    return after_publishing
+    return after
