@@ -287,8 +287,18 @@ def test_of_two_processes_that_share_the_work_one_is_killed_and_the_other_takes_
         for number in range(600)
     ]
     counted = count_of(store, events[0]["event_time"], 5000)
+    # Each has a folder of its own, as on two machines: what the one knew, the other has from Kafka alone. But for the model:
+    # that is a file, here the same in both.
+    elsewhere = reactions_settings.model_copy(update={"retail_home": reactions_settings.retail_home / "elsewhere"})
+    model = publish_model(reactions_settings)
+    assert publish_model(elsewhere) == model
     with FX_RATES.open() as lines:
-        alerts = in_a_batch(typed(events), read_rates(lines))
+        rates = read_rates(lines)
+    alerts, before = in_a_batch(typed(events), rates), tills_in_a_batch(typed(events[:400]), rates, model)
+    scored = tills_in_a_batch(typed(events), rates, model)
+    # What the model finds suspicious is all sent after the kill, and rests on what was sent before.
+    assert (len(before), len(scored)) == (0, 10 * of)
+    alerts |= scored
     after_the_count = [event for event in events if event["event_time"] > events[0]["event_time"]]
 
     def raised() -> list[dict[str, Any]]:
@@ -299,8 +309,6 @@ def test_of_two_processes_that_share_the_work_one_is_killed_and_the_other_takes_
         assert len(mine) == len({row["event_id"] for row in mine})
         return max(mine, key=lambda row: row["revision"], default={"revision": 0})
 
-    # Each has a folder of its own, as on two machines: what the one knew, the other has from Kafka alone.
-    elsewhere = reactions_settings.model_copy(update={"retail_home": reactions_settings.retail_home / "elsewhere"})
     # A card's purchases are of one partition, or they would overtake each other and the batch be another.
     records = [message(event, event["payment"]["card_token"]) for event in events]
     parts = [records[begin : begin + 200] for begin in (0, 200, 400)]
