@@ -6,7 +6,6 @@ module "plan" {
   partition               = data.aws_partition.here.partition
   bucket                  = aws_s3_bucket.lake.id
   key_arn                 = aws_kms_key.data.arn
-  kafka_cluster_arn       = aws_msk_cluster.main.arn
   kafka_bootstrap_servers = aws_msk_cluster.main.bootstrap_brokers_sasl_scram
   kafka_secret_arn        = aws_secretsmanager_secret.kafka.arn
   postgres_host           = aws_db_instance.dagster.address
@@ -15,6 +14,8 @@ module "plan" {
   postgres_user           = aws_db_instance.dagster.username
   postgres_secret_arn     = aws_secretsmanager_secret.postgres.arn
   spark_application_arn   = aws_emrserverless_application.spark.arn
+  spark_application_id    = aws_emrserverless_application.spark.id
+  stream_on_emr           = var.stream_on_emr_serverless
   spark_role_arn          = aws_iam_role.part["spark"].arn
   file_system_arn         = aws_efs_file_system.state.arn
   access_point_arn        = aws_efs_access_point.state.arn

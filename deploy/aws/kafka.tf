@@ -38,7 +38,7 @@ resource "aws_msk_cluster" "main" {
     revision = aws_msk_configuration.main.latest_revision
   }
 
-  # SCRAM for the platform's clients, IAM for Spark on EMR and for people; nobody without either.
+  # SCRAM for the platform's clients, IAM for people; nobody without either.
   client_authentication {
     unauthenticated = false
     sasl {

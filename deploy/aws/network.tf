@@ -108,7 +108,7 @@ locals {
   allowed = {
     "control-code-4000"     = { from = "control", to = "code", port = 4000 }
     "code-kafka-9096"       = { from = "code", to = "kafka", port = 9096 }
-    "spark-kafka-9098"      = { from = "spark", to = "kafka", port = 9098 }
+    "spark-kafka-9096"      = { from = "spark", to = "kafka", port = 9096 }
     "code-postgres-5432"    = { from = "code", to = "postgres", port = 5432 }
     "control-postgres-5432" = { from = "control", to = "postgres", port = 5432 }
     "code-state-2049"       = { from = "code", to = "state", port = 2049 }

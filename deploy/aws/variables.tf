@@ -70,6 +70,12 @@ variable "emr_release" {
   type        = string
 }
 
+variable "stream_on_emr_serverless" {
+  description = "Whether the ingest stream runs on EMR Serverless, for which `retail cluster package` brings what it needs; if not, in the code server's task."
+  type        = bool
+  default     = false
+}
+
 variable "spark_most_vcpu" {
   description = "Most vCPUs that all Spark jobs together may take."
   type        = number

@@ -3,6 +3,7 @@
 from retail_platform.cli import (  # noqa: F401  they register themselves
     backup,
     chaos,
+    cluster,
     docs,
     fraud,
     kafka,

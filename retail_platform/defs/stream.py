@@ -72,7 +72,12 @@ def _ingest(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[Materialized]:
         """Run the streaming job; its log is in the step's output."""
         began = dt.datetime.now(dt.UTC)
-        carry(context, pipes, settings, _STREAM, ("retail_platform.ingest.job", "--mode", config.mode.value))
+        if settings.emr_serverless_application is None:
+            carry(context, pipes, settings, _STREAM, ("retail_platform.ingest.job", "--mode", config.mode.value))
+        else:
+            from retail_platform.defs.emr import carry_on_emr
+
+            carry_on_emr(context, settings, config.mode.value)
         yield from _materializations(tables, ledger(settings, since=began))
 
     return ingest

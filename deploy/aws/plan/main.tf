@@ -12,10 +12,6 @@ locals {
 
   bucket_arn = "arn:${var.partition}:s3:::${var.bucket}"
 
-  # MSK names its topics and groups after the cluster: arn:…:cluster/NAME/UUID becomes arn:…:topic/NAME/UUID/TOPIC.
-  topics_arn = "${replace(var.kafka_cluster_arn, ":cluster/", ":topic/")}/*"
-  groups_arn = "${replace(var.kafka_cluster_arn, ":cluster/", ":group/")}/*"
-
   use_key = {
     Sid      = "UseTheKey"
     Effect   = "Allow"
@@ -63,12 +59,12 @@ locals {
     code = concat(local.lake, [local.use_key, local.state, local.sessions, {
       Sid      = "SubmitSparkJobs"
       Effect   = "Allow"
-      Action   = ["emr-serverless:StartJobRun", "emr-serverless:GetApplication"]
+      Action   = ["emr-serverless:StartJobRun"]
       Resource = var.spark_application_arn
       }, {
       Sid      = "FollowSparkJobs"
       Effect   = "Allow"
-      Action   = ["emr-serverless:GetJobRun", "emr-serverless:CancelJobRun"]
+      Action   = ["emr-serverless:GetJobRun", "emr-serverless:CancelJobRun", "emr-serverless:TagResource"]
       Resource = "${var.spark_application_arn}/jobruns/*"
       }, {
       Sid       = "AsTheirRoleOnly"
@@ -81,22 +77,12 @@ locals {
     # Webserver and daemon: the history is in PostgreSQL, the step logs in the state; no data.
     control = [local.state, local.sessions]
 
-    # Spark jobs: the lake, and reading Kafka.
+    # Spark jobs: the lake, and the login to Kafka, which is that of all the platform's clients.
     spark = concat(local.lake, [local.use_key, {
-      Sid      = "ConnectToKafka"
+      Sid      = "ReadTheKafkaLogin"
       Effect   = "Allow"
-      Action   = ["kafka-cluster:Connect", "kafka-cluster:DescribeCluster"]
-      Resource = var.kafka_cluster_arn
-      }, {
-      Sid      = "ReadTopics"
-      Effect   = "Allow"
-      Action   = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"]
-      Resource = local.topics_arn
-      }, {
-      Sid      = "BeInGroups"
-      Effect   = "Allow"
-      Action   = ["kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"]
-      Resource = local.groups_arn
+      Action   = ["secretsmanager:GetSecretValue"]
+      Resource = var.kafka_secret_arn
     }])
 
     # ECS itself, before a container runs: image, log streams, the secrets that it hands over.
@@ -147,4 +133,10 @@ locals {
     KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
     KAFKA_SASL_MECHANISM    = "SCRAM-SHA-512"
   }
+
+  stream = var.stream_on_emr ? {
+    EMR_SERVERLESS_APPLICATION = var.spark_application_id
+    EMR_SERVERLESS_ROLE        = var.spark_role_arn
+    EMR_SERVERLESS_KAFKA_LOGIN = var.kafka_secret_arn
+  } : {}
 }

@@ -16,7 +16,7 @@ output "policies" {
 output "environment" {
   description = "What each container is told, by the names of docs/settings.md."
   value = {
-    code    = merge(var.settings, local.history, local.kafka, { S3_BUCKET = var.bucket })
+    code    = merge(var.settings, local.history, local.kafka, local.stream, { S3_BUCKET = var.bucket })
     control = local.history
   }
 }

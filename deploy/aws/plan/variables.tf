@@ -30,11 +30,6 @@ variable "key_arn" {
   type        = string
 }
 
-variable "kafka_cluster_arn" {
-  description = "The MSK cluster."
-  type        = string
-}
-
 variable "kafka_bootstrap_servers" {
   description = "Its SASL/SCRAM listeners, host:port,…"
   type        = string
@@ -73,6 +68,17 @@ variable "postgres_secret_arn" {
 variable "spark_application_arn" {
   description = "The EMR Serverless application."
   type        = string
+}
+
+variable "spark_application_id" {
+  description = "Its id."
+  type        = string
+}
+
+variable "stream_on_emr" {
+  description = "Whether it runs the ingest stream."
+  type        = bool
+  default     = false
 }
 
 variable "spark_role_arn" {

@@ -5,7 +5,6 @@ variables {
   zones                   = ["eu-west-1a", "eu-west-1b", "eu-west-1c"]
   bucket                  = "lake-1"
   key_arn                 = "arn:aws:kms:eu-west-1:111122223333:key/k-1"
-  kafka_cluster_arn       = "arn:aws:kafka:eu-west-1:111122223333:cluster/retail/u-1"
   kafka_bootstrap_servers = "b-1.example.com:9096,b-2.example.com:9096"
   kafka_secret_arn        = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:AmazonMSK_retail-a"
   postgres_host           = "db.example.com"
@@ -14,6 +13,7 @@ variables {
   postgres_user           = "dagster"
   postgres_secret_arn     = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:postgres-a"
   spark_application_arn   = "arn:aws:emr-serverless:eu-west-1:111122223333:/applications/a1"
+  spark_application_id    = "a1"
   spark_role_arn          = "arn:aws:iam::111122223333:role/retail-spark"
   file_system_arn         = "arn:aws:elasticfilesystem:eu-west-1:111122223333:file-system/fs-1"
   access_point_arn        = "arn:aws:elasticfilesystem:eu-west-1:111122223333:access-point/fsap-1"
@@ -56,14 +56,11 @@ run "least_privilege" {
     error_message = "The webserver or the daemon reaches data."
   }
   assert {
-    condition = [
-      for statement in jsondecode(output.policies.spark).Statement : statement.Resource if statement.Sid == "ReadTopics"
-    ] == ["arn:aws:kafka:eu-west-1:111122223333:topic/retail/u-1/*"]
-    error_message = "Spark reads topics of other clusters, or none."
-  }
-  assert {
-    condition     = !strcontains(output.policies.spark, "WriteData")
-    error_message = "Spark may write to Kafka; it only reads."
+    condition = toset(flatten([
+      for statement in jsondecode(output.policies.spark).Statement : statement.Resource
+      if anytrue([for action in statement.Action : startswith(action, "secretsmanager:")])
+    ])) == toset(["arn:aws:secretsmanager:eu-west-1:111122223333:secret:AmazonMSK_retail-a"])
+    error_message = "Spark's jobs read other secrets than the login to Kafka, or not that."
   }
 }
 
@@ -92,6 +89,45 @@ run "containers_are_told_what_they_need" {
       for statement in jsondecode(output.policies.execution).Statement : statement.Resource if statement.Sid == "ReadSecrets"
     ]), "arn:aws:secretsmanager:eu-west-1:111122223333:secret:snowflake-a")
     error_message = "A secret is handed over that the execution role may not read."
+  }
+}
+
+run "the_stream_is_in_the_code_servers_task_unless_it_is_said" {
+  command = plan
+
+  assert {
+    condition     = !can(output.environment.code.EMR_SERVERLESS_APPLICATION)
+    error_message = "The stream goes to EMR Serverless, where nobody has brought the package."
+  }
+}
+
+run "the_stream_on_emr_serverless_has_all_that_the_code_server_needs" {
+  command = plan
+
+  variables {
+    stream_on_emr = true
+  }
+
+  assert {
+    condition = [
+      output.environment.code.EMR_SERVERLESS_APPLICATION, output.environment.code.EMR_SERVERLESS_ROLE,
+      output.environment.code.EMR_SERVERLESS_KAFKA_LOGIN,
+      ] == [
+      "a1", "arn:aws:iam::111122223333:role/retail-spark",
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:AmazonMSK_retail-a",
+    ]
+    error_message = "The code server is not told where the stream runs, as what, or by which login."
+  }
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(output.policies.code).Statement : [
+        for action in statement.Action : action if can(regex("^(emr-serverless|iam):", action))
+      ]
+      ])) == toset([
+      "emr-serverless:StartJobRun", "emr-serverless:TagResource", "emr-serverless:GetJobRun", "emr-serverless:CancelJobRun",
+      "iam:PassRole",
+    ])
+    error_message = "The code server may not do with a job run what it does, or more."
   }
 }
 
