@@ -55,14 +55,14 @@ def publish_customers(settings: Settings, names: set[str]) -> tuple[dt.datetime,
     return midnight, found[1]
 
 
-def count_of(store: str, event_time: str, quantity: int) -> Message:
-    """A count of the store's only product, as the shop sends it."""
+def count_of(store: str, event_time: str, quantity: int, product: str = "P1") -> Message:
+    """A count of a product of the store, as the shop sends it."""
     counted = {
         "event_id": str(uuid.uuid4()),
         "event_time": event_time,
         "store_id": store,
-        "product_id": "P1",
+        "product_id": product,
         "movement": "count",
         "quantity": quantity,
     }
-    return message(counted, f"{store}:P1", INVENTORY.topic)
+    return message(counted, f"{store}:{product}", INVENTORY.topic)
