@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from retail_platform.settings import Settings
 from retail_platform_tests.cluster.emr_server import EmrServer
 from retail_platform_tests.environment import environment
 from retail_platform_tests.ingest.running import deliver, in_a_bucket, message, rows, sale
+from retail_platform_tests.waiting import until
 
 KEYS = {"aws_access_key_id": "key-of-a-test", "aws_secret_access_key": "secret-of-a-test"}
 LINES = TRANSACTIONS.silver_table
@@ -44,6 +45,7 @@ def here(lake_settings: Settings, s3_endpoint: str) -> Settings:
         "emr_serverless_role": "arn:aws:iam::111122223333:role/retail-spark",
         "emr_serverless_memory": "900m",
         "emr_serverless_cores": 1,
+        "ingest_trigger_seconds": 1,
     }
     found = in_a_bucket(lake_settings, s3_endpoint, **KEYS).model_dump() | chosen
     return Settings(_env_file=None, **found)
@@ -87,27 +89,28 @@ def test_the_stream_runs_elsewhere_is_heard_asked_and_stopped(
     left = aws_client(here, "s3").list_objects_v2(Bucket=here.s3_bucket, Prefix="retail/control/")
     assert {entry["Key"] for entry in left["Contents"]} == {"retail/control/ingest.json", "retail/control/lake.lease"}
 
-    # One that stays: asked for work while it runs, told to stop by command, and the next one by cancelling its run.
+    # One that stays, and whose machine is lost in the middle of its work: the run fails, and says so.
+    lost = _continuous(here, emr)
+    deliver(here, [message(twin), *(message(sale()) for _ in range(20))])
+    (driver,) = list(emr.runs.values())[1:]
+    assert driver.process is not None
+    os.killpg(driver.process.pid, signal.SIGKILL)
+    assert lost.wait(60) == 1
+
+    # The next one waits until that one's lease has run out, and goes on; it works on request, and stops when it is told to.
     stays = _continuous(here, emr)
-    try:
-        deliver(here, [message(twin), *(message(sale()) for _ in range(20))])
-        _until(stays, "the new events are in", lambda: quality.balance(here)[0].silver == 221)
-        done = have_done(here, "optimize", {"tables": [LINES.path]}, lambda: pytest.fail("a stream was there to ask"))
-        assert done["done by"] == "the running stream"
-        monkeypatch.setattr("retail_platform.cli.stream.get_settings", lambda: here)
-        told = CliRunner().invoke(app, ["stream", "stop"])
-        assert told.stdout.startswith("stopped ingest (continuous) (process "), told.output
-        assert stays.wait(60) == 0
-    finally:
-        stays.kill()
-        stays.wait()
+    until(stays, "the new events are in", lambda: quality.balance(here)[0].silver == 221, _SECONDS)
+    done = have_done(here, "optimize", {"tables": [LINES.path]}, lambda: pytest.fail("a stream was there to ask"))
+    assert done["done by"] == "the running stream"
+    monkeypatch.setattr("retail_platform.cli.stream.get_settings", lambda: here)
+    told = CliRunner().invoke(app, ["stream", "stop"])
+    assert told.stdout.startswith("stopped ingest (continuous) (process "), told.output
+    assert stays.wait(60) == 0
+
+    # And one whose run in Dagster is cancelled.
     cancelled = _continuous(here, emr)
-    try:
-        cancelled.send_signal(signal.SIGINT)
-        cancelled.wait(150)
-    finally:
-        cancelled.kill()
-        cancelled.wait()
+    cancelled.send_signal(signal.SIGINT)
+    cancelled.wait(150)
     run = list(emr.runs.values())[-1]
     assert (run.state, run.cancelled) == ("SUCCESS", False), "it stopped between batches; nobody had to end it"
     beat = read_heartbeat(here)
@@ -115,6 +118,14 @@ def test_the_stream_runs_elsewhere_is_heard_asked_and_stopped(
     assert beat.state == "stopped"
     assert holder(here) is None
     _is_whole(here, events=221)
+
+
+def test_a_code_server_whose_version_was_not_brought_there_says_so_and_starts_nothing(here: Settings) -> None:
+    outcome = run_job(here, JOB)
+    assert not outcome.success
+    (said,) = outcome.failures
+    assert said.startswith("ingest: the ingest stream failed: this version's package is not in s3://")
+    assert "`retail cluster package`" in said
 
 
 def _is_whole(settings: Settings, events: int) -> None:
@@ -129,7 +140,7 @@ def _is_whole(settings: Settings, events: int) -> None:
 
 def _continuous(settings: Settings, emr: EmrServer) -> subprocess.Popen[bytes]:
     """A run of the job that stays, in a process of its own, once its driver has the lake and runs."""
-    before = len(emr.runs)
+    began = dt.datetime.now(dt.UTC)
     config = {"ops": {"ingest": {"config": {"mode": "continuous"}}}}
     code = (
         "import sys; from retail_platform.settings import get_settings; from retail_platform.defs.execution import run_job; "
@@ -137,21 +148,14 @@ def _continuous(settings: Settings, emr: EmrServer) -> subprocess.Popen[bytes]:
     )
     given = environment(settings) | {"AWS_ENDPOINT_URL_EMR_SERVERLESS": emr.endpoint}
     started = subprocess.Popen([sys.executable, "-c", code], env=given, stdin=subprocess.DEVNULL)
+    emr.callers.append(started)
 
     def runs() -> bool:
         beat = read_heartbeat(settings)
-        return len(emr.runs) > before and beat is not None and beat.mode == "continuous" and beat.state == "running"
+        return beat is not None and beat.started_at > began and beat.state == "running"
 
-    _until(started, "the driver runs", runs)
+    until(started, "the driver runs", runs, _SECONDS)
     return started
-
-
-def _until(process: subprocess.Popen[bytes], what: str, true: object) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not true():  # type: ignore[operator]
-        assert process.poll() is None, f"the run ended before {what}"
-        assert time.monotonic() < deadline, f"{what}: not in time"
-        time.sleep(0.5)
 
 
 def _said(settings: Settings, run_id: str) -> list[str]:
