@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from botocore.exceptions import BotoCoreError, ClientError
 from dagster._core.errors import DagsterPipesExecutionError
 from dagster_aws.pipes import PipesEMRServerlessClient, PipesS3MessageReader
 
@@ -46,6 +47,11 @@ def carry_on_emr(context: dg.AssetExecutionContext, settings: Settings, mode: st
     try:
         client = _Client(settings, mode)
         client.run(context=context, start_job_run_params=start_job_run(settings, release(settings), mode))
+    except (BotoCoreError, ClientError) as error:
+        raise dg.Failure(
+            description=f"the {INGEST} stream failed: {error}; check EMR_SERVERLESS_APPLICATION, EMR_SERVERLESS_ROLE, "
+            "AWS_REGION and the credentials' rights"
+        ) from None
     except (RetailError, DagsterPipesExecutionError) as error:
         beat = read_heartbeat(settings)
         cause = beat.error if beat and beat.error and beat.at >= began else error
@@ -134,5 +140,9 @@ class _Reader(PipesS3MessageReader):
         try:
             yield {"bucket": self.bucket, "key_prefix": prefix}
         finally:
-            for index in range(1, self.counter):
-                self.client.delete_object(Bucket=self.bucket, Key=f"{prefix}/{index}.json")
+            with contextlib.suppress(BotoCoreError, ClientError):  # litter, at worst: it must not hide what went wrong
+                self._remove(prefix)
+
+    def _remove(self, prefix: str) -> None:
+        for index in range(1, self.counter):
+            self.client.delete_object(Bucket=self.bucket, Key=f"{prefix}/{index}.json")

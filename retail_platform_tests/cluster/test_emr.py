@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from retail_platform.cli.app import app
-from retail_platform.cluster.package import bring
+from retail_platform.cluster.package import _release_key, bring
 from retail_platform.contracts import BRONZE_EVENTS, QUARANTINE_EVENTS, TRANSACTIONS
 from retail_platform.defs.execution import run_job
 from retail_platform.defs.stream import JOB
@@ -126,6 +126,35 @@ def test_a_code_server_whose_version_was_not_brought_there_says_so_and_starts_no
     (said,) = outcome.failures
     assert said.startswith("ingest: the ingest stream failed: this version's package is not in s3://")
     assert "`retail cluster package`" in said
+
+
+@pytest.mark.soak
+def test_what_the_service_refuses_and_a_success_without_a_stream_are_failures(
+    here: Settings, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = {name: f"s3://{here.s3_bucket}/{name}" for name in ("environment", "platform", "entry")}
+    body = json.dumps({**parts, "jars": []}).encode()
+    aws_client(here, "s3").put_object(Bucket=here.s3_bucket, Key=_release_key(here), Body=body)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EMR_SERVERLESS", s3_endpoint)
+    (said,) = run_job(here, JOB).failures
+    assert "AccessDeniedException" in said, "the role is of another account than moto's"
+    assert said.endswith(
+        "check EMR_SERVERLESS_APPLICATION, EMR_SERVERLESS_ROLE, AWS_REGION and the credentials' rights"
+    )
+    # moto's service says SUCCESS at once, and runs nothing.
+    moto = aws_client(here, "emr-serverless")
+    made = moto.create_application(name="retail", releaseLabel="emr-7.9.0", type="SPARK", clientToken="one")
+    role = "arn:aws:iam::123456789012:role/retail-spark"
+    mine = {"emr_serverless_application": made["applicationId"], "emr_serverless_role": role}
+    there = here.model_copy(update=mine)
+    (said,) = run_job(there, JOB).failures
+    assert "succeeded, but the stream was not heard to end" in said
+    (asked,) = moto.list_job_runs(applicationId=made["applicationId"])["jobRuns"]
+    run = moto.get_job_run(applicationId=made["applicationId"], jobRunId=asked["id"])["jobRun"]
+    submit = run["jobDriver"]["sparkSubmit"]
+    assert submit["entryPoint"] == parts["entry"]
+    assert "spark.emr-serverless.driverEnv.DAGSTER_PIPES_MESSAGES=" in submit["sparkSubmitParameters"]
+    assert KEYS["aws_secret_access_key"] not in json.dumps(run, default=str)
 
 
 def _is_whole(settings: Settings, events: int) -> None:
