@@ -30,6 +30,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("jars", _jars),
         ("disk", _disk),
         ("Kafka", _kafka),
+        ("EMR Serverless", _package),
         ("stream", _stream),
         ("lake", _lake),
         ("warehouse", _warehouse),
@@ -86,6 +87,15 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     offsets = kafka.offsets(settings, [contract.topic for contract in settings.topics])
     held = {topic: sum(last - first for first, last in partitions.values()) for topic, partitions in offsets.items()}
     yield Finding(True, "Kafka", ", ".join(f"{topic} {count:,}" for topic, count in held.items()))
+
+
+def _package(settings: Settings) -> Iterator[Finding]:
+    if settings.emr_serverless_application is None:
+        return
+    from retail_platform.cluster.package import release, release_id
+
+    release(settings)
+    yield Finding(True, "EMR Serverless", f"application {settings.emr_serverless_application}, package {release_id()}")
 
 
 def _stream(settings: Settings) -> Iterator[Finding]:

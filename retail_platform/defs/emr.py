@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from botocore.exceptions import BotoCoreError, ClientError
 from dagster._core.errors import DagsterPipesExecutionError
 from dagster_aws.pipes import PipesEMRServerlessClient, PipesS3MessageReader
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 5.0
 _WAITING = ("SUBMITTED", "PENDING", "SCHEDULED", "QUEUED")
 _ENDED = ("SUCCESS", "FAILED", "CANCELLED")
+# From when it runs until its driver has fetched the archives and is heard of.
+_STARTING_SECONDS = 300.0
 # Longer than the job itself takes before it ends itself.
 _STOP_SECONDS = 100.0
 _GRACE_SECONDS = 60
@@ -44,6 +47,11 @@ def carry_on_emr(context: dg.AssetExecutionContext, settings: Settings, mode: st
     try:
         client = _Client(settings, mode)
         client.run(context=context, start_job_run_params=start_job_run(settings, release(settings), mode))
+    except (BotoCoreError, ClientError) as error:
+        raise dg.Failure(
+            description=f"the {INGEST} stream failed: {error}; check EMR_SERVERLESS_APPLICATION, EMR_SERVERLESS_ROLE, "
+            "AWS_REGION and the credentials' rights"
+        ) from None
     except (RetailError, DagsterPipesExecutionError) as error:
         beat = read_heartbeat(settings)
         cause = beat.error if beat and beat.error and beat.at >= began else error
@@ -64,15 +72,16 @@ class _Client(PipesEMRServerlessClient):
     def _wait_for_completion(self, context: Any, start_response: Any) -> Any:  # noqa: ARG002  the client's own signature
         began = dt.datetime.now(dt.UTC)
         run = {name: start_response[name] for name in ("applicationId", "jobRunId")}
+        last_waiting = time.monotonic()
         while True:
             answer = self.client.get_job_run(**run)
             state = answer["jobRun"]["state"]
             if state in _ENDED:
                 break
-            if state in _WAITING and holder(self._settings) is None:
-                # For as long as there is no driver to say that it is alive.
-                now = dt.datetime.now(dt.UTC)
-                write_heartbeat(self._settings, Heartbeat("starting", self._mode, os.getpid(), began, now))
+            if state in _WAITING:
+                last_waiting = time.monotonic()
+            if time.monotonic() - last_waiting < _STARTING_SECONDS:
+                self._beat_for_the_driver(began)
             time.sleep(self.poll_interval)
         if state != "SUCCESS":
             raise RetailError(
@@ -87,24 +96,32 @@ class _Client(PipesEMRServerlessClient):
             )
         return answer
 
+    def _beat_for_the_driver(self, began: dt.datetime) -> None:
+        """Say that the stream is about to start, until there is a driver to say so, or another that has the lake."""
+        beat = read_heartbeat(self._settings)
+        heard = beat is not None and beat.started_at != began and beat.at >= began
+        if not heard and holder(self._settings) is None:
+            now = dt.datetime.now(dt.UTC)
+            write_heartbeat(self._settings, Heartbeat("starting", self._mode, os.getpid(), began, now))
+
     def _read_messages(self, context: Any, session: Any, response: Any) -> None:
         """Nothing is left to do: the reader has read them all along."""
 
     def _terminate(self, context: Any, start_response: Any) -> None:
         run = {name: start_response[name] for name in ("applicationId", "jobRunId")}
         deadline = time.monotonic() + _STOP_SECONDS
-        asked = False
+        asked = None
         while time.monotonic() < deadline:
             state = self.client.get_job_run(**run)["jobRun"]["state"]
             if state in _ENDED:
                 return
             if state in _WAITING:
                 break
-            owner = None if asked else holder(self._settings)
-            if owner is not None:
+            owner = holder(self._settings)
+            if owner is not None and owner != asked:  # the first may be one that died, whose lease has yet to run out
                 context.log.info("asking %s to stop between batches", owner)
                 ask_to_stop(self._settings, owner)
-                asked = True
+                asked = owner
             time.sleep(1)
         context.log.info("cancelling job run %s", run["jobRunId"])
         self.client.cancel_job_run(**run, shutdownGracePeriodInSeconds=_GRACE_SECONDS)
@@ -123,5 +140,9 @@ class _Reader(PipesS3MessageReader):
         try:
             yield {"bucket": self.bucket, "key_prefix": prefix}
         finally:
-            for index in range(1, self.counter):
-                self.client.delete_object(Bucket=self.bucket, Key=f"{prefix}/{index}.json")
+            with contextlib.suppress(BotoCoreError, ClientError):  # litter, at worst: it must not hide what went wrong
+                self._remove(prefix)
+
+    def _remove(self, prefix: str) -> None:
+        for index in range(1, self.counter):
+            self.client.delete_object(Bucket=self.bucket, Key=f"{prefix}/{index}.json")

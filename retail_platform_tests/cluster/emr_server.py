@@ -50,12 +50,13 @@ class JobRun:
 
 @dataclass
 class EmrServer:
-    """The service; ``role`` is the environment in which a machine finds the credentials of the job's role."""
+    """The service; ``role`` is the environment that gives a machine its credentials; ``callers`` use the service."""
 
     settings: Settings
     folder: Path
     role: dict[str, str]
     runs: dict[str, JobRun] = field(default_factory=dict)
+    callers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
         """Answer on a free port of this machine."""
@@ -94,6 +95,10 @@ class EmrServer:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def stop(self) -> None:
+        """End the service, and all that it has started or that still waits for it."""
+        for caller in self.callers:
+            caller.kill()
+            caller.wait()
         self._server.shutdown()
         for run in self.runs.values():
             if run.process is not None and run.process.poll() is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from retail_platform.cli.app import app
-from retail_platform.cluster.package import bring
+from retail_platform.cluster.package import _release_key, bring
 from retail_platform.contracts import BRONZE_EVENTS, QUARANTINE_EVENTS, TRANSACTIONS
 from retail_platform.defs.execution import run_job
 from retail_platform.defs.stream import JOB
@@ -29,6 +29,7 @@ from retail_platform.settings import Settings
 from retail_platform_tests.cluster.emr_server import EmrServer
 from retail_platform_tests.environment import environment
 from retail_platform_tests.ingest.running import deliver, in_a_bucket, message, rows, sale
+from retail_platform_tests.waiting import until
 
 KEYS = {"aws_access_key_id": "key-of-a-test", "aws_secret_access_key": "secret-of-a-test"}
 LINES = TRANSACTIONS.silver_table
@@ -44,6 +45,7 @@ def here(lake_settings: Settings, s3_endpoint: str) -> Settings:
         "emr_serverless_role": "arn:aws:iam::111122223333:role/retail-spark",
         "emr_serverless_memory": "900m",
         "emr_serverless_cores": 1,
+        "ingest_trigger_seconds": 1,
     }
     found = in_a_bucket(lake_settings, s3_endpoint, **KEYS).model_dump() | chosen
     return Settings(_env_file=None, **found)
@@ -87,27 +89,28 @@ def test_the_stream_runs_elsewhere_is_heard_asked_and_stopped(
     left = aws_client(here, "s3").list_objects_v2(Bucket=here.s3_bucket, Prefix="retail/control/")
     assert {entry["Key"] for entry in left["Contents"]} == {"retail/control/ingest.json", "retail/control/lake.lease"}
 
-    # One that stays: asked for work while it runs, told to stop by command, and the next one by cancelling its run.
+    # One that stays, and whose machine is lost in the middle of its work: the run fails, and says so.
+    lost = _continuous(here, emr)
+    deliver(here, [message(twin), *(message(sale()) for _ in range(20))])
+    (driver,) = list(emr.runs.values())[1:]
+    assert driver.process is not None
+    os.killpg(driver.process.pid, signal.SIGKILL)
+    assert lost.wait(60) == 1
+
+    # The next one waits until that one's lease has run out, and goes on; it works on request, and stops when it is told to.
     stays = _continuous(here, emr)
-    try:
-        deliver(here, [message(twin), *(message(sale()) for _ in range(20))])
-        _until(stays, "the new events are in", lambda: quality.balance(here)[0].silver == 221)
-        done = have_done(here, "optimize", {"tables": [LINES.path]}, lambda: pytest.fail("a stream was there to ask"))
-        assert done["done by"] == "the running stream"
-        monkeypatch.setattr("retail_platform.cli.stream.get_settings", lambda: here)
-        told = CliRunner().invoke(app, ["stream", "stop"])
-        assert told.stdout.startswith("stopped ingest (continuous) (process "), told.output
-        assert stays.wait(60) == 0
-    finally:
-        stays.kill()
-        stays.wait()
+    until(stays, "the new events are in", lambda: quality.balance(here)[0].silver == 221, _SECONDS)
+    done = have_done(here, "optimize", {"tables": [LINES.path]}, lambda: pytest.fail("a stream was there to ask"))
+    assert done["done by"] == "the running stream"
+    monkeypatch.setattr("retail_platform.cli.stream.get_settings", lambda: here)
+    told = CliRunner().invoke(app, ["stream", "stop"])
+    assert told.stdout.startswith("stopped ingest (continuous) (process "), told.output
+    assert stays.wait(60) == 0
+
+    # And one whose run in Dagster is cancelled.
     cancelled = _continuous(here, emr)
-    try:
-        cancelled.send_signal(signal.SIGINT)
-        cancelled.wait(150)
-    finally:
-        cancelled.kill()
-        cancelled.wait()
+    cancelled.send_signal(signal.SIGINT)
+    cancelled.wait(150)
     run = list(emr.runs.values())[-1]
     assert (run.state, run.cancelled) == ("SUCCESS", False), "it stopped between batches; nobody had to end it"
     beat = read_heartbeat(here)
@@ -115,6 +118,43 @@ def test_the_stream_runs_elsewhere_is_heard_asked_and_stopped(
     assert beat.state == "stopped"
     assert holder(here) is None
     _is_whole(here, events=221)
+
+
+def test_a_code_server_whose_version_was_not_brought_there_says_so_and_starts_nothing(here: Settings) -> None:
+    outcome = run_job(here, JOB)
+    assert not outcome.success
+    (said,) = outcome.failures
+    assert said.startswith("ingest: the ingest stream failed: this version's package is not in s3://")
+    assert "`retail cluster package`" in said
+
+
+@pytest.mark.soak
+def test_what_the_service_refuses_and_a_success_without_a_stream_are_failures(
+    here: Settings, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = {name: f"s3://{here.s3_bucket}/{name}" for name in ("environment", "platform", "entry")}
+    body = json.dumps({**parts, "jars": []}).encode()
+    aws_client(here, "s3").put_object(Bucket=here.s3_bucket, Key=_release_key(here), Body=body)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EMR_SERVERLESS", s3_endpoint)
+    (said,) = run_job(here, JOB).failures
+    assert "AccessDeniedException" in said, "the role is of another account than moto's"
+    assert said.endswith(
+        "check EMR_SERVERLESS_APPLICATION, EMR_SERVERLESS_ROLE, AWS_REGION and the credentials' rights"
+    )
+    # moto's service says SUCCESS at once, and runs nothing.
+    moto = aws_client(here, "emr-serverless")
+    made = moto.create_application(name="retail", releaseLabel="emr-7.9.0", type="SPARK", clientToken="one")
+    role = "arn:aws:iam::123456789012:role/retail-spark"
+    mine = {"emr_serverless_application": made["applicationId"], "emr_serverless_role": role}
+    there = here.model_copy(update=mine)
+    (said,) = run_job(there, JOB).failures
+    assert "succeeded, but the stream was not heard to end" in said
+    (asked,) = moto.list_job_runs(applicationId=made["applicationId"])["jobRuns"]
+    run = moto.get_job_run(applicationId=made["applicationId"], jobRunId=asked["id"])["jobRun"]
+    submit = run["jobDriver"]["sparkSubmit"]
+    assert submit["entryPoint"] == parts["entry"]
+    assert "spark.emr-serverless.driverEnv.DAGSTER_PIPES_MESSAGES=" in submit["sparkSubmitParameters"]
+    assert KEYS["aws_secret_access_key"] not in json.dumps(run, default=str)
 
 
 def _is_whole(settings: Settings, events: int) -> None:
@@ -129,7 +169,7 @@ def _is_whole(settings: Settings, events: int) -> None:
 
 def _continuous(settings: Settings, emr: EmrServer) -> subprocess.Popen[bytes]:
     """A run of the job that stays, in a process of its own, once its driver has the lake and runs."""
-    before = len(emr.runs)
+    began = dt.datetime.now(dt.UTC)
     config = {"ops": {"ingest": {"config": {"mode": "continuous"}}}}
     code = (
         "import sys; from retail_platform.settings import get_settings; from retail_platform.defs.execution import run_job; "
@@ -137,21 +177,14 @@ def _continuous(settings: Settings, emr: EmrServer) -> subprocess.Popen[bytes]:
     )
     given = environment(settings) | {"AWS_ENDPOINT_URL_EMR_SERVERLESS": emr.endpoint}
     started = subprocess.Popen([sys.executable, "-c", code], env=given, stdin=subprocess.DEVNULL)
+    emr.callers.append(started)
 
     def runs() -> bool:
         beat = read_heartbeat(settings)
-        return len(emr.runs) > before and beat is not None and beat.mode == "continuous" and beat.state == "running"
+        return beat is not None and beat.started_at > began and beat.state == "running"
 
-    _until(started, "the driver runs", runs)
+    until(started, "the driver runs", runs, _SECONDS)
     return started
-
-
-def _until(process: subprocess.Popen[bytes], what: str, true: object) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not true():  # type: ignore[operator]
-        assert process.poll() is None, f"the run ended before {what}"
-        assert time.monotonic() < deadline, f"{what}: not in time"
-        time.sleep(0.5)
 
 
 def _said(settings: Settings, run_id: str) -> list[str]:

@@ -176,6 +176,32 @@ def test_the_jobs_role_reads_the_login_and_says_what_is_wrong_with_it(
     assert submitted._login({}) == {}
 
 
+@pytest.mark.parametrize(
+    ("gateway", "version", "said"),
+    [
+        (None, "4.2.0", "SPARK_MASTER=submitted, but spark-submit has not started this process; unset it"),
+        (
+            "1",
+            "3.5.6-amzn-0",
+            "spark-submit is of Spark 3.5.6-amzn-0, and the platform needs 4.2.0; choose a release that has it",
+        ),
+    ],
+)
+def test_a_spark_that_the_platform_does_not_fit_is_refused_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, gateway: str | None, version: str, said: str
+) -> None:
+    import pyspark
+
+    from retail_platform.ingest.session import spark_session
+
+    monkeypatch.setattr(pyspark, "__version__", version)
+    if gateway is not None:
+        monkeypatch.setenv("PYSPARK_GATEWAY_PORT", gateway)
+    with pytest.raises(RetailError) as caught:
+        spark_session(on_emr(spark_master="submitted"), "test")
+    assert str(caught.value) == said
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_the_environment_for_another_architecture_holds_no_library_of_this_one(tmp_path: Path) -> None:
