@@ -116,6 +116,15 @@ class Settings(BaseSettings):
     ingest_dedupe_horizon_minutes: int = Field(
         60, ge=10, description="How long the stream remembers event_ids; older twins are looked up in silver."
     )
+    ingest_state_partitions: int = Field(
+        2,
+        ge=1,
+        le=1000,
+        description=(
+            "Parts of the deduplication, which are that many tasks: as many as Spark has cores. A checkpoint keeps the number "
+            "it began with; `retail stream recover --all` begins new ones."
+        ),
+    )
     ingest_compact_minutes: float = Field(
         60, gt=0, le=1440, description="How often the continuous stream compacts the small files it made today."
     )

@@ -8,9 +8,6 @@ from retail_platform.embedded.jars import class_path, spark_jars
 from retail_platform.lakehouse.location import spark_options
 from retail_platform.settings import Settings
 
-#: Chosen before the first start: a stateful checkpoint freezes it.
-STATE_PARTITIONS = 2
-
 #: The scheduler's pools (scheduler.xml): what people wait for, and what may come behind it.
 POOL_SILVER, POOL_BEHIND = "silver", "behind"
 _POOLS = Path(__file__).with_name("scheduler.xml")
@@ -37,7 +34,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         # Spark's own default, INT96, has no statistics in the files and no zone: readers could neither skip nor tell.
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-        "spark.sql.shuffle.partitions": str(STATE_PARTITIONS),
+        "spark.sql.shuffle.partitions": str(settings.ingest_state_partitions),
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.streaming.stateStore.providerClass": (
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
@@ -53,7 +50,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
         # It loses the parsed event between two of the fast path's stages (Spark 4.2: INTERNAL_ERROR_ATTRIBUTE_NOT_FOUND), and
         # has little to prune in flat tables.
         "spark.sql.optimizer.nestedSchemaPruning.enabled": "false",
-        "spark.databricks.delta.snapshotPartitions": str(STATE_PARTITIONS),
+        "spark.databricks.delta.snapshotPartitions": "2",
         "spark.scheduler.mode": "FAIR",
         "spark.scheduler.allocation.file": _POOLS.as_uri(),
         # Spark describes each plan in words for its UI and its listeners, at full length, even when nobody looks.
