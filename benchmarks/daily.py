@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import multiprocessing
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.homes import broker
+from benchmarks.homes import broker, environment
 from benchmarks.progress import counted, say
 from retail_platform import kafka
 from retail_platform.errors import RetailError
@@ -72,6 +73,7 @@ def _in_a_process(settings: Settings, job: str, dates: tuple[dt.date, dt.date] |
 
 
 def _run(settings: Settings, job: str, dates: tuple[dt.date, dt.date] | None) -> RunOutcome:
+    os.environ.update(environment(settings))  # of what the run starts in its turn
     from retail_platform.defs.execution import run_job  # noqa: PLC0415  a new process imports it as a user's would
 
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
