@@ -52,6 +52,8 @@ def benchmarks(context: typer.Context) -> None:
     """
     # A benchmark that is told to end (by a time-out) ends what it has started: its broker, its ingest.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # A shell that starts us in the background has us ignore Ctrl-C, and all that we start, which is ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if context.invoked_subcommand is None:
         everything()
 
