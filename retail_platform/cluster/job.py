@@ -29,6 +29,7 @@ SETTINGS = (
     "ingest_max_offsets_per_batch",
     "ingest_trigger_seconds",
     "ingest_dedupe_horizon_minutes",
+    "ingest_state_partitions",
     "ingest_compact_minutes",
     "ingest_reactions",
     "ingest_lifetime_hours",
