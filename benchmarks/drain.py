@@ -39,13 +39,10 @@ def measure(events: int = 1_000_000, warm_up_seconds: float = 90) -> dict[str, A
         finally:
             spark.stop()
     return {
-        "parameters": {
-            "events": events,
-            "event_bytes": load.mean_bytes(),
-            "poison": load.POISON,
+        "parameters": load.parameters(settings, events)
+        | {
             "warm_up_events": warm_up_events,
             "warm_up_rounds": rounds,
-            "max_offsets_per_batch": settings.ingest_max_offsets_per_batch,
             "driver_memory": settings.spark_driver_memory,
         },
         "figures": figures(runner.passes),

@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from benchmarks.progress import counted
 from retail_platform import kafka
@@ -105,3 +106,13 @@ def _broken(value: str, number: int) -> str:
             return value.replace('"GBP"', '"XXQ"')
         case _:
             return value[:-1]
+
+
+def parameters(settings: Settings, events: int) -> dict[str, Any]:
+    """What a drain of ``events`` preloaded events is told in the results."""
+    return {
+        "events": events,
+        "event_bytes": mean_bytes(),
+        "poison": POISON,
+        "max_offsets_per_batch": settings.ingest_max_offsets_per_batch,
+    }

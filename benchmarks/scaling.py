@@ -39,12 +39,7 @@ def measure(events: int = 300_000, warm_up_seconds: float = 90) -> dict[str, Any
             for shape in order:
                 passes[shape].append(_drain(settings, shape, events))
     return {
-        "parameters": {
-            "events": events,
-            "event_bytes": load.mean_bytes(),
-            "poison": load.POISON,
-            "max_offsets_per_batch": settings.ingest_max_offsets_per_batch,
-        },
+        "parameters": load.parameters(settings, events),
         "figures": figures(passes),
     }
 

@@ -65,12 +65,7 @@ def measure(events: int = 1_000_000, warm_up_seconds: float = 90) -> dict[str, A
     rates = {name: [round(one.rate) for one in of] for name, of in passes.items()}
     cpu = {name: [round(one.cpu_per_million, 1) for one in of] for name, of in passes.items()}
     return {
-        "parameters": {
-            "events": events,
-            "event_bytes": load.mean_bytes(),
-            "poison": load.POISON,
-            "max_offsets_per_batch": settings.ingest_max_offsets_per_batch,
-        },
+        "parameters": load.parameters(settings, events),
         "figures": {
             "rate": rates,
             "cpu_per_million": cpu,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from retail_platform.cluster.archive import digest, files_of, pack
 from retail_platform.embedded.jars import group_jars, locked
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.location import aws_client, bucket_key
+from retail_platform.lakehouse.location import asking_bucket, aws_client, bucket_key
 from retail_platform.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
@@ -90,21 +90,20 @@ def release(settings: Settings) -> Release:
     Raises:
         RetailError: it was not brought into the bucket, which is said with the command that does it; or no bucket answers.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  only a lake in a bucket needs it
+    from botocore.exceptions import ClientError  # noqa: PLC0415  only a lake in a bucket needs it
 
     key = _release_key(settings)
-    try:
-        answer = aws_client(settings, "s3").get_object(Bucket=settings.s3_bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchKey":
-            raise RetailError(f"s3://{settings.s3_bucket}/{key} cannot be read: {error}") from error
-        raise RetailError(
-            f"this version's package is not in s3://{settings.s3_bucket}/{bucket_key(settings, _PACKAGES)}; bring it there "
-            "with `retail cluster package`, from a checkout of the same version"
-        ) from None
-    except BotoCoreError as error:
-        raise RetailError(f"s3://{settings.s3_bucket}/{key} cannot be read: {error}") from error
-    data: dict[str, Any] = json.loads(answer["Body"].read())
+    with asking_bucket(f"s3://{settings.s3_bucket}/{key} cannot be read"):
+        try:
+            answer = aws_client(settings, "s3").get_object(Bucket=settings.s3_bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
+            raise RetailError(
+                f"this version's package is not in s3://{settings.s3_bucket}/{bucket_key(settings, _PACKAGES)}; bring it "
+                "there with `retail cluster package`, from a checkout of the same version"
+            ) from None
+        data: dict[str, Any] = json.loads(answer["Body"].read())
     return Release(**data | {"jars": tuple(data["jars"])})
 
 
@@ -114,9 +113,6 @@ def bring(settings: Settings, architecture: Architecture, python: Path | None, s
     Raises:
         RetailError: a part cannot be built, or the bucket cannot be written.
     """
-    from boto3.exceptions import S3UploadFailedError  # noqa: PLC0415  only a lake in a bucket needs it
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
     client = aws_client(settings, "s3")
 
     def put(path: Path, name: str) -> str:
@@ -128,29 +124,26 @@ def bring(settings: Settings, architecture: Architecture, python: Path | None, s
             client.upload_file(str(path), settings.s3_bucket, key)
         return f"s3://{settings.s3_bucket}/{key}"
 
-    with tempfile.TemporaryDirectory(prefix="retail-package-") as folder:
-        try:
-            jars = tuple(
-                put(path, f"jars/{jar.sha256[:16]}/{jar.file}")
-                for path, jar in zip(group_jars("spark"), locked()["spark"], strict=True)
-            )
-            platform = Path(folder) / "platform.tar.gz"
-            pack(platform, _own_files())
-            environment = build_environment(Path(folder), architecture, python, say)
-            found = Release(
-                put(environment, f"environment-{architecture}-{digest(environment)}.tar.gz"),
-                put(platform, f"platform-{digest(platform)}.tar.gz"),
-                put(_ENTRY, f"entry-{digest(_ENTRY)}.py"),
-                jars,
-            )
-            # Last: what it names is there.
-            body = json.dumps(asdict(found), indent=1).encode()
-            client.put_object(Bucket=settings.s3_bucket, Key=_release_key(settings), Body=body)
-        except (BotoCoreError, ClientError, S3UploadFailedError) as error:
-            raise RetailError(
-                f"s3://{settings.s3_bucket} cannot be written: {error}; check S3_BUCKET, S3_ENDPOINT_URL, AWS_REGION and the "
-                "credentials' rights"
-            ) from error
+    with (
+        tempfile.TemporaryDirectory(prefix="retail-package-") as folder,
+        asking_bucket(f"s3://{settings.s3_bucket} cannot be written"),
+    ):
+        jars = tuple(
+            put(path, f"jars/{jar.sha256[:16]}/{jar.file}")
+            for path, jar in zip(group_jars("spark"), locked()["spark"], strict=True)
+        )
+        platform = Path(folder) / "platform.tar.gz"
+        pack(platform, _own_files())
+        environment = build_environment(Path(folder), architecture, python, say)
+        found = Release(
+            put(environment, f"environment-{architecture}-{digest(environment)}.tar.gz"),
+            put(platform, f"platform-{digest(platform)}.tar.gz"),
+            put(_ENTRY, f"entry-{digest(_ENTRY)}.py"),
+            jars,
+        )
+        # Last: what it names is there.
+        body = json.dumps(asdict(found), indent=1).encode()
+        client.put_object(Bucket=settings.s3_bucket, Key=_release_key(settings), Body=body)
     return found
 
 

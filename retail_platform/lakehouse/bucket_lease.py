@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.location import bucket_key, s3_client
+from retail_platform.lakehouse.location import asking_bucket, bucket_key, s3_client
 from retail_platform.settings import Settings
 
 #: Unrenewed for this long, a lease may be taken by anybody.
@@ -156,15 +156,8 @@ class _BucketLease:
         self._etag, self._renewed = answer["ETag"], asked
         return True
 
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        try:
-            yield
-        except (BotoCoreError, ClientError) as error:
-            raise RetailError(
-                f"S3_BUCKET {self.bucket} does not let the lake's lease be read or written: {error}; check S3_BUCKET, "
-                "S3_ENDPOINT_URL, AWS_REGION and the credentials' rights"
-            ) from error
+    def _asking(self) -> contextlib.AbstractContextManager[None]:
+        return asking_bucket(f"S3_BUCKET {self.bucket} does not let the lake's lease be read or written")
 
 
 @contextlib.contextmanager

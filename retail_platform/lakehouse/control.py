@@ -8,13 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -150,17 +148,10 @@ class Bucket:
             keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         return sorted(key.removeprefix(f"{self.prefix}/") for key in keys if key.endswith(suffix))
 
-    @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    def _reaching(self) -> contextlib.AbstractContextManager[None]:
+        from retail_platform.lakehouse.location import asking_bucket  # noqa: PLC0415
 
-        try:
-            yield
-        except (BotoCoreError, ClientError) as error:
-            raise RetailError(
-                f"s3://{self.bucket}/{self.prefix} cannot be read or written: {error}; check S3_BUCKET, S3_ENDPOINT_URL, "
-                "AWS_REGION and the credentials' rights"
-            ) from error
+        return asking_bucket(f"s3://{self.bucket}/{self.prefix} cannot be read or written")
 
 
 @lru_cache(maxsize=4)

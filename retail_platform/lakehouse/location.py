@@ -306,3 +306,19 @@ def _reaching(settings: Settings) -> Iterator[None]:
             raise
         said = str(error).splitlines()[0][:300]
         raise RetailError(f"s3://{_key(settings, 'lake')} cannot be read: {said}; {_CHECK}") from error
+
+
+@contextlib.contextmanager
+def asking_bucket(complaint: str) -> Iterator[None]:
+    """What AWS's own library refuses in the block becomes one line: the ``complaint``, what it said, and what to check.
+
+    Raises:
+        RetailError: it refused something.
+    """
+    from boto3.exceptions import Boto3Error  # noqa: PLC0415  only a lake in a bucket needs it
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError) as error:
+        raise RetailError(f"{complaint}: {error}; {_CHECK}") from error

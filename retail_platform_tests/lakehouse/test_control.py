@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from retail_platform.cli.app import app
+from retail_platform.defs.history import stop_streams_of
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.control import Control, Folder, control
@@ -115,6 +116,20 @@ def test_stream_stop_waits_until_a_driver_elsewhere_has_let_the_lake_go(
     assert result.exit_code == 0
     assert result.stdout.startswith("stopped ingest (continuous) (process ")
     assert " on " in result.stdout
+
+
+def test_the_next_code_server_asks_a_driver_that_its_predecessor_left_elsewhere_to_stop(
+    here: Settings, there: Settings
+) -> None:
+    with lake_lease(there, "ingest (continuous)") as lease:
+        now = dt.datetime.now(dt.UTC)
+        write_heartbeat(there, Heartbeat("running", "continuous", lease.holder.pid, now, now, run_id="orphan"))
+        assert stop_streams_of(here, ["another"]) == []
+        assert list(requests.pending(there)) == []
+        assert stop_streams_of(here, ["orphan"]) == ["ingest"]
+        (asked,) = requests.pending(there)
+        assert asked.work == requests.STOP
+        assert requests.is_for(asked, lease.holder)
 
 
 def test_a_bucket_out_of_reach_is_one_line(here: Settings) -> None:
