@@ -71,7 +71,7 @@ def test_a_verdict_of_a_week_ago_moves_the_score_of_the_same_till_alone():
     old = bought(1, usd=Decimal(5))
     moment = old.purchase.event_time
     label = Label("l", moment + dt.timedelta(days=7), old.purchase.event_id, moment, "S1", "confirmed", "1")
-    assert tills.key_of(label.message()) == tills.key_of(old.packed()) == old.till == "S1:1"
+    assert tills.key_of(label) == tills.key_of(old) == old.till == "S1:1"
     counts, _ = tills.step(tills.Counts(), old, model())
     counts, said = tills.step(counts, label, model())
     assert said == ()
@@ -82,9 +82,15 @@ def test_a_verdict_of_a_week_ago_moves_the_score_of_the_same_till_alone():
     assert tills.step(elsewhere, later, model())[1] == ()
 
 
-@pytest.mark.parametrize(("values", "usd"), [({"event_type": "return"}, USD), ({"card_token": None}, USD), ({}, None)])
-def test_returns_cash_and_amounts_without_a_rate_are_not_given_to_a_model(values, usd):
-    assert tills.from_transaction(fraud_sales.sale(1, **values), usd) is None
+@pytest.mark.parametrize("values", [{"event_type": "return"}, {"card_token": None}])
+def test_returns_and_cash_are_no_purchases_with_a_card(values):
+    assert tills.from_transaction(fraud_sales.sale(1, **values), USD) is None
+
+
+def test_an_amount_without_a_rate_is_not_given_to_a_model():
+    new = bought(usd=None)
+    assert tills.of_card(tills.CustomerState(), new) == (tills.CustomerState(), new)
+    assert tills.step(tills.Counts(), new, model()) == (tills.Counts(), ())
 
 
 def test_a_purchase_on_its_way_is_the_same_at_its_till():

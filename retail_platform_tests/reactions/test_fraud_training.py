@@ -102,7 +102,7 @@ def in_the_stream(sales: list[Transaction], frauds: set[str]) -> list[tuple[floa
     money, found = rates(), []
     for event in sorted(events, key=lambda one: (one.event_time, one.event_id)):
         if isinstance(event, Label):
-            key = tills.key_of(event.message())
+            key = tills.key_of(event)
             of_tills[key], _ = tills.features(of_tills[key], event)
             continue
         rate = money.on(event.currency, event.event_time.date())
@@ -113,7 +113,7 @@ def in_the_stream(sales: list[Transaction], frauds: set[str]) -> list[tuple[floa
         of_cards[card], counted = tills.of_card(of_cards[card], new)
         assert counted is not None
         there = tills.unpacked_event(json.loads(json.dumps(counted.packed())))
-        key = tills.key_of(counted.packed())
+        key = tills.key_of(there)
         of_tills[key], features = tills.features(of_tills[key], there)
         found.append(features)
     return found

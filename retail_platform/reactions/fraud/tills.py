@@ -1,7 +1,7 @@
 """The reducer of a till: card purchases and the delayed labels on them in, alerts of the trained model out.
 
-Key: :func:`till`. What the model reads of a card is counted under the card's key and comes along with the purchase
-(:func:`of_card`); what it reads of a till is counted here.
+Key: the store, and in its state :func:`till`. What the model reads of a card is counted under the card's key and comes along
+with the purchase (:func:`of_card`); what it reads of a till is counted here.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ _ROUNDED = 4
 class TillPurchase:
     """A purchase with a card, with what a model reads of it.
 
-    ``register_id``: the till within the store. ``cents`` of a US dollar, whole. ``card``: the card's six features, this
-    purchase included, as :func:`~retail_platform.reactions.fraud.features.customer_step` counts them; none until then.
+    ``register_id``: the till within the store. ``cents`` of a US dollar, whole; ``None`` where no exchange rate was known: a
+    model reads amounts, so such a purchase it neither counts nor scores. ``card``: the card's six features, this purchase
+    included, as :func:`~retail_platform.reactions.fraud.features.customer_step` counts them; none until then.
     """
 
     purchase: CardPurchase
     register_id: str | None
-    cents: int
+    cents: int | None
     card: tuple[float, ...] = ()
 
     @property
@@ -64,12 +65,14 @@ class TillPurchase:
         return till(self.purchase.store_id, self.register_id)
 
     @property
-    def sale(self) -> Sale:
-        """What the features see of it."""
+    def sale(self) -> Sale | None:
+        """What the features see of it; ``None`` without an amount in US dollars."""
+        if self.cents is None:
+            return None
         return Sale(self.purchase.event_id, micros(self.purchase.event_time) // SECOND, self.cents)
 
     def packed(self) -> dict[str, Any]:
-        """As JSON, for the way to its till's partition."""
+        """As JSON, for the way to its store's partition."""
         return {
             "purchase": self.purchase.packed(),
             "register_id": self.register_id,
@@ -86,10 +89,9 @@ def unpacked_event(packed: Mapping[str, Any]) -> TillPurchase | Label:
     return TillPurchase(purchase, packed["register_id"], packed["cents"], tuple(packed["card"]))
 
 
-def key_of(packed: Mapping[str, Any]) -> str:
-    """The key of the till that a packed purchase or a verdict belongs to."""
-    where = packed if "verdict" in packed else packed["purchase"]
-    return till(where["store_id"], packed["register_id"])
+def key_of(event: TillPurchase | Label) -> str:
+    """The key of the till that a purchase or a verdict belongs to."""
+    return event.till if isinstance(event, TillPurchase) else till(event.store_id, event.register_id)
 
 
 def till(store_id: str, register_id: str | None) -> str:
@@ -98,18 +100,20 @@ def till(store_id: str, register_id: str | None) -> str:
 
 
 def from_transaction(event: Transaction, amount_usd: Decimal | None) -> TillPurchase | None:
-    """A transaction as a model is given it; ``None`` for a return, without a card, and without an amount in US dollars.
-
-    A model reads amounts: what has none is neither counted nor scored.
-    """
+    """A transaction as its store and its till are told of it; ``None`` for a return, and without a card."""
     purchase = purchases.from_transaction(event)
-    if purchase is None or amount_usd is None:
+    if purchase is None:
         return None
-    return TillPurchase(purchase, event.register_id, cents(amount_usd))
+    return TillPurchase(purchase, event.register_id, None if amount_usd is None else cents(amount_usd))
 
 
 def of_card(state: CustomerState, bought: TillPurchase) -> tuple[CustomerState, TillPurchase | None]:
-    """The card's state with the purchase, and the purchase with the card's features; none for a remembered one."""
+    """The card's state with the purchase, and the purchase with the card's features; none for a remembered one.
+
+    Without an amount the purchase goes on as it is, without features.
+    """
+    if bought.sale is None:
+        return state, bought
     after, found = customer_step(state, bought.sale)
     return after, replace(bought, card=found) if found else None
 
@@ -118,11 +122,13 @@ def features(counts: Counts, event: TillPurchase | Label) -> tuple[Counts, tuple
     """The till's counts with the purchase or the verdict; for a purchase, what a model reads of it.
 
     The features are those of :data:`~retail_platform.reactions.fraud.features.MODEL_NAMES`; none for a duplicate of a
-    remembered event.
+    remembered event, and without an amount.
     """
     if isinstance(event, Label):
         return terminal_learn(counts, event), ()
     new = event.sale
+    if new is None:
+        return counts, ()
     after, of_till = terminal_step(counts, new)
     return after, extended(vector(new, event.card, of_till)) if of_till else ()
 

@@ -44,7 +44,7 @@ def dataset(history: History, first_day: int, timezone: zoneinfo.ZoneInfo) -> Da
     rows = []
     for event in history.events:
         if isinstance(event, Label):
-            place = tills.till(event.store_id, event.register_id)
+            place = tills.key_of(event)
             counts[place], _ = tills.features(counts[place], event)
             continue
         token = event.purchase.card_token

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException, Producer  # type: ignore[import-untyped]
 from quixstreams import Application
+from quixstreams.dataframe import StreamingDataFrame
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import Topic, TopicConfig
+from quixstreams.models.serializers.json import JSONSerializer
+from quixstreams.utils.json import dumps
 
 from retail_platform import kafka
 from retail_platform.contracts import TRANSACTIONS, TopicContract
@@ -76,18 +80,37 @@ def source(app: Application, contract: TopicContract) -> Topic:
     return app.topic(contract.topic, key_deserializer="bytes", value_deserializer="bytes")
 
 
+class Sent(NamedTuple):
+    """A record on its way out of a step: the topic (:func:`sink`, :func:`between`), its key, and its value, a JSON object.
+
+    A step says of each record where it goes. With a branch for each topic the library would copy every value once a branch.
+    """
+
+    topic: Topic
+    key: str
+    value: dict[str, Any]
+
+
+def send(records: StreamingDataFrame) -> None:
+    """Write each :class:`Sent` to its topic."""
+    records.to_topic(lambda sent, *_: sent.topic, key=lambda sent: sent.key)
+
+
+_VALUE_OF_SENT = JSONSerializer(dumps=lambda sent: dumps(sent.value))
+
+
 def sink(app: Application, contract: TopicContract) -> Topic:
     """A topic that results are written to."""
-    return app.topic(contract.topic, key_serializer="str", value_serializer="json")
+    return app.topic(contract.topic, key_serializer="str", value_serializer=_VALUE_OF_SENT)
 
 
 def between(app: Application, settings: Settings, name: str) -> Topic:
-    """A topic of the application's own, between two of its steps: the library re-keys a branch only once by itself."""
+    """A topic of the application's own, between two of its steps, where the next step needs another key."""
     return app.topic(
         f"{settings.reactions_group}-{name}",
         key_serializer="str",
         key_deserializer="str",
-        value_serializer="json",
+        value_serializer=_VALUE_OF_SENT,
         value_deserializer="json",
         config=TopicConfig(num_partitions=TRANSACTIONS.partitions, replication_factor=_AS_THE_BROKER_SAYS),
     )

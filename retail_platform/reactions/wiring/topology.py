@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from quixstreams import Application, State
 from quixstreams.dataframe import StreamingDataFrame
+from quixstreams.models import Topic
 
 from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.judge import judge
@@ -31,6 +32,9 @@ from retail_platform.errors import SettingsError
 from retail_platform.reactions.applications import MARKETING, METRICS, ReactionApplication
 from retail_platform.reactions.events import Transaction, movement, transaction
 from retail_platform.reactions.fraud import cards, purchases, stores, tills
+from retail_platform.reactions.fraud.alerts import Alert
+from retail_platform.reactions.fraud.features import unpacked_customer
+from retail_platform.reactions.fraud.labels import Label
 from retail_platform.reactions.fraud.published import Published as PublishedModel
 from retail_platform.reactions.fraud.state import unpacked as unpacked_card
 from retail_platform.reactions.metrics import cells, duplicates
@@ -38,11 +42,11 @@ from retail_platform.reactions.metrics.rates import Rates
 from retail_platform.reactions.prices import live
 from retail_platform.reactions.prices import rule as pricing
 from retail_platform.reactions.prices.guardrails import Guardrails
-from retail_platform.reactions.prices.terms import read_terms
+from retail_platform.reactions.prices.terms import Listed, read_terms
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.published import Published
 from retail_platform.reactions.stock import daily_limit, levels, reorder
-from retail_platform.reactions.wiring.application import between, sink, source
+from retail_platform.reactions.wiring.application import Sent, between, send, sink, source
 from retail_platform.settings import Settings
 
 #: A JSON object on its way.
@@ -60,13 +64,11 @@ def wire(app: Application, which: ReactionApplication, settings: Settings, rates
     sales = _valid(app, TRANSACTIONS.named(settings.kafka_topic), settings)
     money = _Money(rates, ZoneInfo(settings.business_timezone))
     if which is METRICS:
-        _metrics(app, sales, money)
+        _metrics(app, sales, money, settings)
     elif which is MARKETING:
-        _segments(app, sales, money, settings)
-        _prices(app, sales, money, settings)
+        _segments_and_prices(app, sales, money, settings)
     else:
-        _fraud(app, sales, money, settings)
-        _stock(app, sales, _valid(app, INVENTORY, settings), settings)
+        _fraud_and_stock(app, sales, money, settings)
 
 
 class _Money:
@@ -97,80 +99,67 @@ def _appended(timestamp: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(timestamp / 1000, dt.UTC)
 
 
-def _by(rows: StreamingDataFrame, name: str, key: Callable[[Json], str]) -> StreamingDataFrame:
-    """The rows with another key, through a topic of that name."""
-    return rows.group_by(key, name=name, key_serializer="str", key_deserializer="str")
+def _fraud_and_stock(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+    """A sale to its card, and the stock that it takes to that stock's key; then each on its own."""
+    by_card, changes = (between(app, settings, name) for name in ("fraud-by-card", "stock-changes"))
+
+    def parted(event: Json) -> list[Sent]:
+        found = transaction(event)
+        changed = [Sent(changes, one.key, one.packed()) for one in levels.from_transaction(found)]
+        bought = purchases.from_transaction(found)
+        return changed if bought is None else [Sent(by_card, bought.card_token, event), *changed]
+
+    send(sales.apply(parted, expand=True))
+    _fraud(app, by_card, money, settings)
+    _stock(app, changes, settings)
 
 
-def _fraud(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
-    """By card its purchases in; by store and by till its card purchases and the verdicts on them in; alerts out of each."""
+def _fraud(app: Application, by_card: Topic, money: _Money, settings: Settings) -> None:
+    """By card its purchases in; by store, and there by till, its card purchases and the verdicts in; alerts out of each."""
     published = PublishedModel(settings.fraud_models_dir)
+    by_store, out = between(app, settings, "fraud-by-store"), sink(app, FRAUD_ALERTS)
 
-    def on_till(packed: Json, state: Store) -> list[Json]:
-        before = tills.unpacked(state.get("till"))
-        after, alerts = tills.step(before, tills.unpacked_event(packed), published.model())
-        if after is not before:
-            state.set("till", after.packed())
-        return [alert.message() for alert in alerts]
+    def told(alerts: Iterable[Alert]) -> list[Sent]:
+        return [Sent(out, alert.card_token, alert.message()) for alert in alerts]
+
+    def on_card(event: Json, state: Store) -> list[Sent]:
+        """The alerts of the card's rules; and the purchase with the card's features, on its way to its store."""
+        purchase = transaction(event)
+        rate = money.rate(purchase)
+        amount_usd = None if rate is None else purchase.amount * rate
+        known = state.get("card") or {}
+        purchases_before = unpacked_card(known.get("purchases"))
+        purchases_after, alerts = cards.step(purchases_before, purchase, amount_usd)
+        features, bought = unpacked_customer(known.get("features")), tills.from_transaction(purchase, amount_usd)
+        if bought is not None:
+            features, bought = tills.of_card(features, bought)
+        if bought is not None or purchases_after is not purchases_before:
+            state.set("card", {"purchases": purchases_after.packed(), "features": features.packed()})
+        going = [] if bought is None else [Sent(by_store, bought.purchase.store_id, bought.packed())]
+        return [*told(alerts), *going]
+
+    def on_store(packed: Json, state: Store) -> list[Sent]:
+        """The alerts of the store's risk, and those of the model at the store's till."""
+        event = tills.unpacked_event(packed)
+        purchase = event if isinstance(event, Label) else event.purchase
+        store, risky = stores.step(stores.unpacked(state.get("store")), purchase)
+        state.set("store", store.packed())
+        key = f"till:{tills.key_of(event)}"
+        till, suspicious = tills.step(tills.unpacked(state.get(key)), event, published.model())
+        state.set(key, till.packed())
+        return told((*risky, *suspicious))
 
     labels = _valid(app, FRAUD_LABELS, settings)
-    by_store, by_till = (between(app, settings, f"fraud-by-{key}") for key in ("store", "till"))
-    by_card = _by(sales.filter(lambda event: bool(_card(event))), "card", lambda event: cast("str", _card(event)))
-    of_cards = by_card.apply(lambda event, state: _on_card(event, state, money), stateful=True, expand=True)
-    counted = of_cards.filter(lambda row: "bought" in row).apply(lambda row: row["bought"])
-    for branch in (sales.apply(_bought).filter(bool), labels):
-        branch.to_topic(by_store, key=lambda packed: packed["store_id"])
-    for branch in (counted, labels):
-        branch.to_topic(by_till, key=tills.key_of)
-    out = sink(app, FRAUD_ALERTS)
-    for alerts in (
-        of_cards.filter(lambda row: "alert" in row).apply(lambda row: row["alert"]),
-        app.dataframe(by_store).apply(_on_store, stateful=True, expand=True),
-        app.dataframe(by_till).apply(on_till, stateful=True, expand=True),
-    ):
-        alerts.to_topic(out, key=lambda alert: alert["card_token"])
+    send(labels.apply(lambda label: Sent(by_store, label["store_id"], label)))
+    send(app.dataframe(by_card).apply(on_card, stateful=True, expand=True))
+    send(app.dataframe(by_store).apply(on_store, stateful=True, expand=True))
 
 
-def _on_card(event: Json, state: Store, money: _Money) -> list[Json]:
-    """The alerts of the card's rules, and the purchase with the card's features, on its way to its till."""
-    purchase = transaction(event)
-    rate = money.rate(purchase)
-    amount_usd = None if rate is None else purchase.amount * rate
-    before = unpacked_card(state.get("card"))
-    after, alerts = cards.step(before, purchase, amount_usd)
-    if after is not before:
-        state.set("card", after.packed())
-    rows = [{"alert": alert.message()} for alert in alerts]
-    new = tills.from_transaction(purchase, amount_usd)
-    if new is not None:
-        features, bought = tills.of_card(tills.unpacked_customer(state.get("features")), new)
-        if bought is not None:
-            state.set("features", features.packed())
-            rows.append({"bought": bought.packed()})
-    return rows
-
-
-def _bought(event: Json) -> Json | None:
-    purchase = purchases.from_transaction(transaction(event))
-    return None if purchase is None else purchase.packed()
-
-
-def _on_store(packed: Json, state: Store) -> list[Json]:
-    before = stores.unpacked(state.get("store"))
-    after, alerts = stores.step(before, stores.unpacked_event(packed))
-    if after is not before:
-        state.set("store", after.packed())
-    return [alert.message() for alert in alerts]
-
-
-def _card(event: Json) -> str | None:
-    return cast("str | None", event["payment"]["card_token"])
-
-
-def _metrics(app: Application, sales: StreamingDataFrame, money: _Money) -> None:
+def _metrics(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
     """By transaction, so that each event counts once; then by cell: contributions in, the cell's new value out."""
+    by_cell, out = between(app, settings, "metrics-by-cell"), sink(app, LIVE_METRICS)
 
-    def first_time(event: Json, _key: object, timestamp: int, _headers: object, state: Store) -> list[Json]:
+    def first_time(event: Json, _key: object, timestamp: int, _headers: object, state: Store) -> list[Sent]:
         found = transaction(event)
         if _appended(timestamp) - found.event_time > _LIVE_FOR:
             return []
@@ -178,72 +167,87 @@ def _metrics(app: Application, sales: StreamingDataFrame, money: _Money) -> None
         after, new = duplicates.step(before, found)
         if after is not before:
             state.set(found.transaction_id, after.packed(), ttl=_KEPT_FOR)
-        return [added.packed() for one in new for added in cells.contributions(one, money.rate(one), money.timezone)]
+        added = (one for sale in new for one in cells.contributions(sale, money.rate(sale), money.timezone))
+        return [Sent(by_cell, one.cell.key, one.packed()) for one in added]
 
-    def on_cell(packed: Json, state: Store) -> list[Json]:
+    def on_cell(packed: Json, state: Store) -> list[Sent]:
         after, metrics = cells.step(cells.unpacked(state.get("cell")), cells.unpacked_contribution(packed))
         state.set("cell", after.packed(), ttl=_KEPT_FOR)
-        return [metric.message() for metric in metrics]
+        return [Sent(out, metric.cell.key, metric.message()) for metric in metrics]
 
-    added = sales.apply(first_time, stateful=True, expand=True, metadata=True)
-    by_cell = _by(added, "cell", lambda packed: cells.unpacked_contribution(packed).cell.key)
-    metrics = by_cell.apply(on_cell, stateful=True, expand=True)
-    metrics.to_topic(sink(app, LIVE_METRICS), key=lambda metric: metric["metric_key"])
+    send(sales.apply(first_time, stateful=True, expand=True, metadata=True))
+    send(app.dataframe(by_cell).apply(on_cell, stateful=True, expand=True))
 
 
-def _segments(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+def _segments_and_prices(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+    """A sale to its customer, and what it sold to each product that has terms; then each on its own."""
+    terms = _terms(settings)
+    customer_changes, price_changes = (between(app, settings, name) for name in ("customer-changes", "price-changes"))
+
+    def parted(event: Json, _key: object, timestamp: int, _headers: object) -> list[Sent]:
+        bought = transaction(event)
+        rate = money.rate(bought)
+        purchase = customers.from_transaction(bought, rate)
+        of_customer = [] if purchase is None else [Sent(customer_changes, purchase.customer_id, purchase.packed())]
+        sold = (one for one in pricing.from_transaction(bought, rate) if one.product_id in terms)
+        changed = (live.from_sold(one, _appended(timestamp)) for one in sold)
+        return [*of_customer, *(Sent(price_changes, one.product_id, one.packed()) for one in changed)]
+
+    send(sales.apply(parted, expand=True, metadata=True))
+    _segments(app, customer_changes, settings)
+    _prices(app, price_changes, terms, settings)
+
+
+def _segments(app: Application, changes: Topic, settings: Settings) -> None:
     """By customer: purchases and midnights in, changes of segment out."""
     parameters = replace(customers.DEFAULT, timezone=settings.business_timezone)
     published = Published(settings.marts_dir)
+    out = sink(app, CUSTOMER_SEGMENTS)
 
-    def purchase(event: Json) -> Json | None:
-        bought = transaction(event)
-        found = customers.from_transaction(bought, money.rate(bought))
-        return None if found is None else found.packed()
+    def refreshed(event: Json) -> Sent:
+        found = customers.from_message(event)
+        return Sent(changes, found.customer_id, found.packed())
 
-    def on_customer(packed: Json, state: Store) -> list[Json]:
+    def on_customer(packed: Json, state: Store) -> list[Sent]:
         before = customers.unpacked(state.get("customer"))
         after, found = customers.step(before, customers.unpacked_event(packed), published.cutoffs(), parameters)
         if after != before:
             state.set("customer", after.packed())
-        return [change.message() for change in found]
+        return [Sent(out, change.customer_id, change.message()) for change in found]
 
-    refreshes = _valid(app, CUSTOMER_REFRESHES, settings).apply(lambda event: customers.from_message(event).packed())
-    changes = between(app, settings, "customer-changes")
-    for branch in (sales.apply(purchase).filter(bool), refreshes):
-        branch.to_topic(changes, key=lambda packed: packed["customer_id"])
-    segments = app.dataframe(changes).apply(on_customer, stateful=True, expand=True)
-    segments.to_topic(sink(app, CUSTOMER_SEGMENTS), key=lambda change: change["customer_id"])
+    send(_valid(app, CUSTOMER_REFRESHES, settings).apply(refreshed))
+    send(app.dataframe(changes).apply(on_customer, stateful=True, expand=True))
 
 
-def _prices(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
-    """By product that has terms: sales, stock levels and rollbacks in, decisions on its price out."""
+def _terms(settings: Settings) -> Mapping[str, Listed]:
     try:
         with settings.price_terms_file.open(encoding="utf-8", newline="") as lines:
-            terms = read_terms(lines, str(settings.price_terms_file))
+            return read_terms(lines, str(settings.price_terms_file))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"PRICE_TERMS_FILE={settings.price_terms_file} cannot be read ({error}); name a CSV file"
         ) from error
+
+
+def _prices(app: Application, changes: Topic, terms: Mapping[str, Listed], settings: Settings) -> None:
+    """By product that has terms: sales, stock levels and rollbacks in, decisions on its price out."""
     advises = replace(
         pricing.DEFAULT,
         guardrails=Guardrails(emergency=settings.prices_emergency),
         timezone=settings.business_timezone,
     )
     applies = replace(advises, applies=settings.prices == "apply")
+    out = sink(app, PRICE_UPDATES)
 
-    def sold(event: Json, _key: object, timestamp: int, _headers: object) -> list[Json]:
-        bought = transaction(event)
-        found = pricing.from_transaction(bought, money.rate(bought))
-        return [live.from_sold(one, _appended(timestamp)).packed() for one in found if one.product_id in terms]
+    def changed_by(read: Callable[[Json, dt.datetime], live.Happened]) -> Callable[..., list[Sent]]:
+        def changed(event: Json, _key: object, timestamp: int, _headers: object) -> list[Sent]:
+            if event["product_id"] not in terms:
+                return []
+            return [Sent(changes, event["product_id"], read(event, _appended(timestamp)).packed())]
 
-    def stocked(event: Json, _key: object, timestamp: int, _headers: object) -> list[Json]:
-        return [live.from_level(event, _appended(timestamp)).packed()] if event["product_id"] in terms else []
+        return changed
 
-    def rolled_back(event: Json, _key: object, timestamp: int, _headers: object) -> list[Json]:
-        return [live.from_rollback(event, _appended(timestamp)).packed()] if event["product_id"] in terms else []
-
-    def on_product(packed: Json, state: Store) -> list[Json]:
+    def on_product(packed: Json, state: Store) -> list[Sent]:
         event, before = live.unpacked_event(packed), live.unpacked(state.get("price"))
         listed = terms.get(event.product_id)
         if listed is None:  # its terms were taken out while the record was on its way
@@ -252,57 +256,45 @@ def _prices(app: Application, sales: StreamingDataFrame, money: _Money, settings
         after, updates = live.step(before, event, listed.terms, parameters, reviews=settings.prices != "off")
         if after != before:
             state.set("price", after.packed())
-        return [update.message() for update in updates]
+        return [Sent(out, update.product_id, update.message()) for update in updates]
 
-    changes = between(app, settings, "price-changes")
-    for rows, taken in (
-        (sales, sold),
-        (_valid(app, STOCK_LEVELS, settings), stocked),
-        (_valid(app, PRICE_ROLLBACKS, settings), rolled_back),
-    ):
-        rows.apply(taken, expand=True, metadata=True).to_topic(changes, key=lambda packed: packed["product_id"])
-    updates = app.dataframe(changes).apply(on_product, stateful=True, expand=True)
-    updates.to_topic(sink(app, PRICE_UPDATES), key=lambda update: update["product_id"])
+    for contract, read in ((STOCK_LEVELS, live.from_level), (PRICE_ROLLBACKS, live.from_rollback)):
+        send(_valid(app, contract, settings).apply(changed_by(read), expand=True, metadata=True))
+    send(app.dataframe(changes).apply(on_product, stateful=True, expand=True))
 
 
-def _stock(app: Application, sales: StreamingDataFrame, movements: StreamingDataFrame, settings: Settings) -> None:
+def _stock(app: Application, changes: Topic, settings: Settings) -> None:
     """By store and product: sales and movements in, the stock out, and requests to reorder, within a store's daily limit."""
     policy = replace(reorder.DEFAULT, timezone=settings.business_timezone)
     limit = replace(daily_limit.DEFAULT, timezone=settings.business_timezone)
+    asked = between(app, settings, "requests-by-store")
+    stock, orders = sink(app, STOCK_LEVELS), sink(app, REORDER_REQUESTS)
 
-    def on_stock(packed: Json, state: Store) -> list[Json]:
-        before = levels.unpacked(state.get("level"))
+    def moved(event: Json) -> Sent:
+        change = levels.from_movement(movement(event))
+        return Sent(changes, change.key, change.packed())
+
+    def on_stock(packed: Json, state: Store) -> list[Sent]:
+        known = state.get("stock") or {}
+        before = levels.unpacked(known.get("level"))
         after, found = levels.step(before, levels.unpacked_event(packed))
-        if after is not before:
-            state.set("level", after.packed())
-        needs, requests = reorder.unpacked(state.get("reorder")), []
+        needs, told = reorder.unpacked(known.get("reorder")), []
         for level in found:
-            needs, asked = reorder.step(needs, level, policy)
-            requests += [request.packed() for request in asked]
-        if found:
-            state.set("reorder", needs.packed())
-        return [{"level": level.message()} for level in found] + [{"request": request} for request in requests]
+            message = level.message()
+            told.append(Sent(stock, message["stock_key"], message))
+            needs, wanted = reorder.step(needs, level, policy)
+            told += [Sent(asked, request.store_id, request.packed()) for request in wanted]
+        if after is not before:
+            state.set("stock", {"level": after.packed(), "reorder": needs.packed()})
+        return told
 
-    def on_store(row: Json, state: Store) -> list[Json]:
+    def on_store(packed: Json, state: Store) -> list[Sent]:
         before = daily_limit.unpacked(state.get("limit"))
-        after, found = daily_limit.step(before, reorder.unpacked_request(row), limit)
+        after, found = daily_limit.step(before, reorder.unpacked_request(packed), limit)
         if after is not before:
             state.set("limit", after.packed())
-        return [request.message() for request in found]
+        return [Sent(orders, message["request_id"], message) for message in (request.message() for request in found)]
 
-    sold = sales.apply(lambda event: [one.packed() for one in levels.from_transaction(transaction(event))], expand=True)
-    moved = movements.apply(lambda event: levels.from_movement(movement(event)).packed())
-    # Through a topic, not by joining the branches: the library would keep them in step by time, and wait for ever for a topic
-    # whose records are all past their retention.
-    changes = between(app, settings, "stock-changes")
-    for branch in (sold, moved):
-        branch.to_topic(changes, key=lambda packed: levels.unpacked_event(packed).key)
-    found = app.dataframe(changes).apply(on_stock, stateful=True, expand=True)
-    stock = found.filter(lambda row: "level" in row).apply(lambda row: row["level"])
-    stock.to_topic(sink(app, STOCK_LEVELS), key=lambda level: level["stock_key"])
-    asked = between(app, settings, "requests-by-store")
-    found.filter(lambda row: "request" in row).apply(lambda row: row["request"]).to_topic(
-        asked, key=lambda request: request["store_id"]
-    )
-    requests = app.dataframe(asked).apply(on_store, stateful=True, expand=True)
-    requests.to_topic(sink(app, REORDER_REQUESTS), key=lambda request: request["request_id"])
+    send(_valid(app, INVENTORY, settings).apply(moved))
+    send(app.dataframe(changes).apply(on_stock, stateful=True, expand=True))
+    send(app.dataframe(asked).apply(on_store, stateful=True, expand=True))
