@@ -25,6 +25,9 @@ NAMES = (
     "demo",
     "freshness",
     "reactions",
+    "reactions_state",
+    "reactions_burst",
+    "reactions_rate",
     "single_process",
     "drain",
     "scaling",
@@ -41,6 +44,7 @@ app = typer.Typer(
 
 Events = Annotated[int, typer.Option(min=1000, help="Events in the preloaded topic.")]
 WarmUp = Annotated[float, typer.Option(min=0, help="Seconds of work before anything is timed.")]
+Alone = Annotated[bool, typer.Option("--alone", help="Without the ingest beside it.")]
 Trial = Annotated[bool, typer.Option("--trial", help="Print the result; record and render nothing.")]
 
 
@@ -104,13 +108,52 @@ def reactions(
     rate: Annotated[float, typer.Option(min=1, help="Sales a second.")] = 1000,
     seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 60,
     warm_up_seconds: WarmUp = 90,
-    alone: Annotated[bool, typer.Option("--alone", help="Without the ingest beside it.")] = False,
+    alone: Alone = False,
     trial: Trial = False,
 ) -> None:
     """From a sale to its alert and stock level, under a steady load."""
     from benchmarks import reactions as benchmark
 
-    _run("reactions", lambda: benchmark.measure(rate, seconds, warm_up_seconds, beside=not alone), trial)
+    _run("reactions", lambda: benchmark.steady(rate, seconds, warm_up_seconds, beside=not alone), trial)
+
+
+@app.command("reactions_state")
+def reactions_state(
+    cards: Annotated[int, typer.Option(min=1000, help="Cards in the state before.")] = 1_000_000,
+    rate: Annotated[float, typer.Option(min=1, help="Sales a second.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 60,
+    alone: Alone = False,
+    trial: Trial = False,
+) -> None:
+    """The same with a million cards and 200,000 stocks in the state."""
+    from benchmarks import reactions as benchmark
+
+    _run("reactions_state", lambda: benchmark.steady(rate, seconds, 60, beside=not alone, cards=cards), trial)
+
+
+@app.command("reactions_burst")
+def reactions_burst(
+    rate: Annotated[float, typer.Option(min=10, help="Sales a second before and after.")] = 500,
+    high: Annotated[float, typer.Option(min=10, help="Sales a second in the burst.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=5, help="Seconds that the burst lasts.")] = 60,
+    after_seconds: Annotated[float, typer.Option(min=5, help="Seconds to come back in.")] = 400,
+    alone: Alone = False,
+    trial: Trial = False,
+) -> None:
+    """The reactions in a burst: nothing lost, and when are they as quick as before?"""
+    from benchmarks import reactions as benchmark
+
+    _run("reactions_burst", lambda: benchmark.burst(rate, high, seconds, after_seconds, beside=not alone), trial)
+
+
+@app.command("reactions_rate")
+def reactions_rate(
+    seconds: Annotated[float, typer.Option(min=5, help="Seconds that each rate is tried.")] = 30, trial: Trial = False
+) -> None:
+    """The highest rate that one process of the reactions keeps up with, and two."""
+    from benchmarks import reactions as benchmark
+
+    _run("reactions_rate", lambda: benchmark.highest_rate(seconds), trial)
 
 
 @app.command()

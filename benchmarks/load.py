@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.progress import counted
@@ -22,7 +24,11 @@ POISON = 0.01
 LINES_PER_EVENT = 1.5
 SEED = 2010
 _SAMPLE = 10_000
-_STORES, _CUSTOMERS, _PRODUCTS = 50, 5000, 20_000
+# A million cards, and 200,000 products in stores. Each card once, then all of them again.
+_STORES, _CUSTOMERS, _PRODUCTS = 50, 1_000_000, 4_000
+_STRIDE = 7_919
+# One sale in so many is with one of a few stolen cards, so that there are alerts at all.
+_STOLEN_EVERY, _STOLEN = 100, 50
 
 Clock = Callable[[], dt.datetime]
 
@@ -60,9 +66,50 @@ def preload(settings: Settings, count: int, title: str, clock: Clock | None = No
         raise RetailError(f"Kafka took {report.acknowledged} of {count} events: {'; '.join(report.refused)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """``rate`` sales a second for ``seconds``."""
+
+    rate: float
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        """How many that is."""
+        return int(self.rate * self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent: ``count`` sales of a ``seed``, from ``began`` to ``ended`` (seconds since 1970), at that ``rate``."""
+
+    seed: int
+    count: int
+    began: float
+    ended: float
+    rate: float
+
+
 def steady(settings: Settings, rate: float, seconds: float) -> float:
     """Send sales that happen now, ``rate`` a second for ``seconds``; the rate that was reached."""
-    return send(settings, _first(sales(_now, time.time_ns()), int(rate * seconds)), rate=rate).rate
+    (sent,) = phases(settings, [Phase(rate, seconds)])
+    return sent.rate
+
+
+def phases(settings: Settings, plan: Sequence[Phase]) -> list[Sent]:
+    """Send sales that happen now, phase by phase."""
+    done = []
+    for phase in plan:
+        seed, began = time.time_ns(), time.time()
+        report = send(settings, _first(sales(_now, seed), phase.count), rate=phase.rate)
+        done.append(Sent(seed, phase.count, began, time.time(), report.rate))
+    return done
+
+
+def stock_changes(sent: Sent) -> int:
+    """How many stock levels those sales change: one for each product of a valid sale."""
+    valid = (message for message in _first(sales(_now, sent.seed), sent.count) if message.label != "poison")
+    return sum(len({item["product_id"] for item in json.loads(message.value or b"")["items"]}) for message in valid)
 
 
 def _first(messages: Iterator[Message], count: int) -> Iterator[Message]:
@@ -74,7 +121,8 @@ def _now() -> dt.datetime:
 
 
 def _sale(number: int, moment: dt.datetime, rng: random.Random) -> str:
-    customer = rng.randrange(_CUSTOMERS)
+    customer = number * _STRIDE % _CUSTOMERS
+    card = customer if number % _STOLEN_EVERY else _CUSTOMERS + rng.randrange(_STOLEN)
     identity = f"{rng.getrandbits(128):032x}"
     event_id = f"{identity[:8]}-{identity[8:12]}-{identity[12:16]}-{identity[16:20]}-{identity[20:]}"
     event_time = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
@@ -83,7 +131,7 @@ def _sale(number: int, moment: dt.datetime, rng: random.Random) -> str:
     return (
         f'{{"event_id":"{event_id}","event_type":"sale","transaction_id":"T{number:012d}","event_time":"{event_time}",'
         f'"channel":"{channel}","store_id":"S{customer % _STORES:03d}","customer_id":"C{customer:06d}",'
-        f'"payment":{{"method":"card","card_token":"tok_{customer:06d}"}},"location":{{"country":"UK"}},'
+        f'"payment":{{"method":"card","card_token":"tok_{card:07d}"}},"location":{{"country":"UK"}},'
         f'"currency":"GBP","items":[{items}]}}'
     )
 

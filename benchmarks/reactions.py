@@ -9,58 +9,256 @@ import json
 import multiprocessing
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import load
 from benchmarks.figures import percentiles
 from benchmarks.freshness import await_running, ingesting, streaming
 from benchmarks.homes import broker
-from benchmarks.processes import cpu_seconds
-from benchmarks.progress import counted
+from benchmarks.processes import Tree, cpu_seconds
+from benchmarks.progress import counted, say
 from retail_platform import kafka
 from retail_platform.contracts import FRAUD_ALERTS, STOCK_LEVELS
+from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.reactions.applications import REACTIONS
 from retail_platform.settings import Settings
 
 _TOPICS = (FRAUD_ALERTS.topic, STOCK_LEVELS.topic)
-_LEAD_SECONDS = 5.0
-_TAIL_SECONDS = 60.0
+_QUIET_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_MOST_SECONDS = 3600.0
+_MIB = 1024**2
+
+#: Where the rate that one and two processes keep up with is searched: the first, and by how much more each next, a second.
+_FIRST_RATE, _MORE_RATE, _HIGHEST_RATE = 400, 200, 3000
+_KEPT_UP_SECONDS = 1.0
 
 
-def measure(rate: float, seconds: float, warm_up_seconds: float, *, beside: bool) -> dict[str, Any]:
+def steady(rate: float, seconds: float, warm_up_seconds: float, *, beside: bool, cards: int = 0) -> dict[str, Any]:
     """Send ``rate`` sales a second; measure ``seconds`` after ``warm_up_seconds``, the ingest ``beside`` it or not.
 
-    Figures by topic: p50, p95, p99 and max in seconds, from a sale's event_time, which is taken just before it is sent, to
-    the moment when another process has read the committed result; how many results; CPU seconds of the reactions for each
-    second that was measured.
+    ``cards``: so many sales, each with another card, are taken in before. Figures: by topic p50, p95, p99 and max in seconds,
+    from a sale's event_time, which is taken just before it is sent, to the moment when another process has read the committed
+    result, and how many results; the reactions' CPU milliseconds a sale, their resident memory, and their state on disk.
     """
+    plan = [load.Phase(rate, warm_up_seconds), load.Phase(rate, seconds)]
+    with _stage(beside=beside, processes=1, cards=cards) as stage:
+        (_, measured), told, cpu = stage.play(plan)
+        figures = {
+            "rate_sent": round(measured.rate),
+            "cpu_ms_per_sale": round(cpu / sum(phase.count for phase in plan) * 1000, 2),
+            "memory_mib": stage.memory_mib(),
+            "state_mib": stage.state_mib(),
+            "topics": {topic: _told(found.between(measured)) for topic, found in told.items()},
+        }
+    return {
+        "parameters": {
+            "rate": rate,
+            "seconds": seconds,
+            "warm_up_seconds": warm_up_seconds,
+            "ingest_beside": beside,
+            "cards_before": cards,
+        },
+        "figures": figures,
+    }
+
+
+def burst(rate: float, high: float, seconds: float, after_seconds: float, *, beside: bool) -> dict[str, Any]:
+    """Send ``rate`` sales a second for a minute and a half, ``high`` for ``seconds``, then ``rate`` for ``after_seconds``.
+
+    Figures: the rates that were reached; p50 and p99 of the minute before and of the burst's own sales, by topic;
+    seconds_to_normal, from the burst's end until each second's slowest stock level was as quick as the slowest of the minute
+    before, or half a second; how many stock levels there should be, and how many of them were lost.
+
+    Raises:
+        RetailError: ``after_seconds`` were not enough.
+    """
+    plan = [load.Phase(rate, 30), load.Phase(rate, 60), load.Phase(high, seconds), load.Phase(rate, after_seconds)]
+    with _stage(beside=beside, processes=1) as stage:
+        sent, told, _ = stage.play(plan)
+    _, before, during, after = sent
+    levels = told[STOCK_LEVELS.topic]
+    normal = max(*levels.between(before), _KEPT_UP_SECONDS / 2)
+    slow = [read for read, latency in zip(levels.read, levels.latencies, strict=True) if latency > normal]
+    last_slow = max((read for read in slow if read > during.ended), default=during.ended)
+    if last_slow >= after.ended:
+        raise RetailError(f"not as quick as before {after_seconds:.0f} s after the burst; raise --after-seconds")
+    expected = sum(load.stock_changes(one) for one in sent)
+    return {
+        "parameters": {
+            "rate": rate,
+            "high": high,
+            "seconds": seconds,
+            "after_seconds": after_seconds,
+            "ingest_beside": beside,
+        },
+        "figures": {
+            "rate_before": round(before.rate),
+            "rate_of_burst": round(during.rate),
+            "before": {topic: _told(found.between(before)) for topic, found in told.items()},
+            "burst": {topic: _told(found.between(during)) for topic, found in told.items()},
+            "seconds_to_normal": round(last_slow - during.ended, 1),
+            "stock_levels": expected,
+            "lost": expected - len(levels.read),
+        },
+    }
+
+
+def highest_rate(seconds: float) -> dict[str, Any]:
+    """The highest rate at which the 99th percentile stays under a second, with one process and with two, without the ingest.
+
+    The rate rises by 200 a second every ``seconds``, from 400. Figures by number of processes: the highest rate that was kept,
+    and the p50 and p99 of every step, of stock levels.
+    """
+    return {
+        "parameters": {"seconds": seconds, "first": _FIRST_RATE, "more": _MORE_RATE},
+        "figures": {str(processes): _climbed(processes, seconds) for processes in (1, 2)},
+    }
+
+
+def _climbed(processes: int, seconds: float) -> dict[str, Any]:
+    steps: dict[str, dict[str, float]] = {}
+    kept = 0
+    with _stage(beside=False, processes=processes) as stage:
+        stage.play([load.Phase(_FIRST_RATE, seconds)])  # warm
+        for rate in range(_FIRST_RATE, _HIGHEST_RATE, _MORE_RATE):
+            (sent,), told, _ = stage.play([load.Phase(rate, seconds)])
+            found = percentiles(told[STOCK_LEVELS.topic].between(sent), 50, 99)
+            steps[str(rate)] = {name: round(value, 3) for name, value in found.items()} | {"sent": round(sent.rate)}
+            if found["p99"] >= _KEPT_UP_SECONDS:
+                break
+            kept = rate
+    return {"highest_rate": kept, "steps": steps}
+
+
+@dataclass
+class _Results:
+    """The results of one topic in the order in which they were read.
+
+    ``latencies`` in seconds; ``happened`` and ``read`` in seconds since 1970: when the sale was made, and its result read.
+    """
+
+    happened: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
+
+    def between(self, sent: load.Sent) -> list[float]:
+        """The latencies of the sales of that phase."""
+        pairs = zip(self.happened, self.latencies, strict=True)
+        return [latency for happened, latency in pairs if sent.began <= happened < sent.ended]
+
+
+@dataclass
+class _Stage:
+    """The reactions running, and what is sent to them."""
+
+    settings: Settings
+    processes: tuple[tuple[Settings, Tree], ...]
+    pool: ProcessPoolExecutor
+
+    def play(self, plan: Sequence[load.Phase]) -> tuple[list[load.Sent], dict[str, _Results], float]:
+        """Send what was planned: what was sent, its results by topic, and the reactions' CPU seconds meanwhile."""
+        before = self._cpu_seconds()
+        reader = _Reader(self.settings)
+        total = round(sum(phase.seconds for phase in plan))
+        with counted(f"{', '.join(f'{phase.rate:,.0f}/s' for phase in plan)}: seconds", total) as told:
+            sent = asyncio.run(reader.run(lambda: self.pool.submit(load.phases, self.settings, plan), told))
+        return sent, reader.results, self._cpu_seconds() - before
+
+    def _cpu_seconds(self) -> float:
+        return sum(cpu_seconds(entry.pid for entry in tree.look()) for _, tree in self.processes)
+
+    def memory_mib(self) -> int:
+        """The resident memory of the reactions' processes."""
+        return round(sum(entry.rss_bytes for _, tree in self.processes for entry in tree.look()) / _MIB)
+
+    def state_mib(self) -> int:
+        """Their state on disk."""
+        folders = [settings.reactions_dir for settings, _ in self.processes]
+        files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
+        return round(sum(file.stat().st_size for file in files) / _MIB)
+
+
+@contextlib.contextmanager
+def _stage(*, beside: bool, processes: int, cards: int = 0) -> Iterator[_Stage]:
     with contextlib.ExitStack() as stack:
         settings = stack.enter_context(broker())
         kafka.ensure_topics(settings)
+        if cards:
+            load.preload(settings, cards, "sales before, each with another card")
         if beside:
             stack.enter_context(ingesting(settings))
             await_running(settings)
-        tree = stack.enter_context(
-            streaming(settings, REACTIONS.name, "retail_platform.reactions.wiring.job", REACTIONS.name)
-        )
-        await_running(settings, REACTIONS.name)
+        homes = [settings] + [
+            settings.model_copy(update={"retail_home": settings.retail_home / f"process-{number}"})
+            for number in range(2, processes + 1)
+        ]
+        trees = []
+        for home in homes:
+            job = (REACTIONS.name, "retail_platform.reactions.wiring.job", REACTIONS.name)
+            trees.append((home, stack.enter_context(streaming(home, *job))))
+            await_running(home, REACTIONS.name)
+        _await_taken(homes, cards)
         pool = stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
-        begins = time.time() + _LEAD_SECONDS + warm_up_seconds
-        sending = pool.submit(load.steady, settings, rate, _LEAD_SECONDS + warm_up_seconds + seconds)
-        reader = _Reader(begins, begins + seconds)
-        asyncio.run(reader.run(settings, sending))
-        pids = [entry.pid for entry in tree.look()]
-        cpu = cpu_seconds(pids)
-        sent = sending.result()
-    return {
-        "parameters": {"rate": rate, "seconds": seconds, "warm_up_seconds": warm_up_seconds, "ingest_beside": beside},
-        "figures": {
-            "rate_sent": round(sent),
-            "cpu_seconds": round(cpu, 1),
-            "topics": {topic: _told(found) for topic, found in reader.latencies.items()},
-        },
-    }
+        yield _Stage(settings, tuple(trees), pool)
+
+
+def _await_taken(homes: Sequence[Settings], cards: int) -> None:
+    """Wait until the reactions have taken in the sales that were there, and have had nothing to do for a while."""
+    if not cards:
+        return
+    rows, since, began = -1, time.monotonic(), time.monotonic()
+    with counted("records taken in by the reactions", cards * 4) as told:
+        while time.monotonic() - since < _QUIET_SECONDS or rows < cards:
+            beats = [read_heartbeat(home, REACTIONS.name) for home in homes]
+            now = sum(query.rows for beat in beats if beat is not None for query in beat.queries)
+            if now != rows:
+                rows, since = now, time.monotonic()
+            told(rows)
+            if time.monotonic() - began > _MOST_SECONDS:
+                raise RetailError(
+                    f"the reactions did not take in {cards:,} sales in {_MOST_SECONDS:.0f} s; lower --cards"
+                )
+            time.sleep(_LOOK_SECONDS)
+    say(f"{rows:,} records taken in")
+
+
+class _Reader:
+    """Another process's view of the topics: every committed result, and how old the sale behind it was by then."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.results: dict[str, _Results] = defaultdict(_Results)
+        self._settings = settings
+        self._last = time.time()
+
+    async def run(self, send: Callable[[], Future[list[load.Sent]]], told: Callable[[int], None]) -> list[load.Sent]:
+        """Read what comes from now on, until all is sent and nothing has come for a while; what was sent."""
+        from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
+
+        options = {"isolation_level": "read_committed", "fetch_max_wait_ms": 10}
+        async with AIOKafkaConsumer(*_TOPICS, **kafka.client_options(self._settings), **options) as consumer:
+            await consumer.seek_to_end()
+            began, sending = time.time(), send()
+            while not sending.done() or time.time() < self._last + _QUIET_SECONDS:
+                batches = await consumer.getmany(timeout_ms=100)
+                now = time.time()
+                for place, records in batches.items():
+                    self._last = now
+                    for record in records:
+                        self._note(self.results[place.topic], json.loads(record.value)["event_time"], now)
+                told(int(now - began))
+        return sending.result()
+
+    @staticmethod
+    def _note(results: _Results, event_time: str, now: float) -> None:
+        happened = dt.datetime.fromisoformat(event_time).timestamp()
+        results.happened.append(happened)
+        results.latencies.append(now - happened)
+        results.read.append(now)
 
 
 def _told(latencies: list[float]) -> dict[str, Any]:
@@ -69,37 +267,3 @@ def _told(latencies: list[float]) -> dict[str, Any]:
         "max": round(max(latencies), 3),
         "results": len(latencies),
     }
-
-
-class _Reader:
-    """Another process's view of the topics: every committed result, and how old the sale behind it was by then."""
-
-    def __init__(self, begins: float, ends: float) -> None:
-        self.latencies: dict[str, list[float]] = defaultdict(list)
-        self._begins, self._ends = begins, ends
-
-    async def run(self, settings: Settings, sending: Future[float]) -> None:
-        """Read until nothing of the measured time comes any more."""
-        from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
-
-        options = {"isolation_level": "read_committed", "auto_offset_reset": "earliest", "fetch_max_wait_ms": 10}
-        total = round(self._ends - time.time())
-        with counted("seconds", total) as told:
-            began = time.time()
-            async with AIOKafkaConsumer(*_TOPICS, **kafka.client_options(settings), **options) as consumer:
-                while not sending.done() or time.time() < self._ends + min(_TAIL_SECONDS, self._behind()):
-                    batches = await consumer.getmany(timeout_ms=100)
-                    now = time.time()
-                    for place, records in batches.items():
-                        for record in records:
-                            self._note(place.topic, json.loads(record.value)["event_time"], now)
-                    told(min(total, int(now - began)))
-
-    def _behind(self) -> float:
-        newest = [found[-1] for found in self.latencies.values() if found]
-        return 2.0 + 2 * max(newest, default=0.0)
-
-    def _note(self, topic: str, event_time: str, now: float) -> None:
-        happened = dt.datetime.fromisoformat(event_time).timestamp()
-        if self._begins <= happened < self._ends:
-            self.latencies[topic].append(now - happened)

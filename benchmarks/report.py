@@ -46,6 +46,26 @@ def _growth(kind: str, words: str, how: str) -> Goal:
     )
 
 
+def _reactions(benchmark: str, how: str) -> Goal:
+    def reached(figures: Figures) -> str:
+        return "; ".join(
+            f"{topic} p50 {told['p50']:.2f} s, p99 {told['p99']:.2f} s" for topic, told in figures["topics"].items()
+        )
+
+    def met(figures: Figures) -> bool:
+        return all(told["p50"] < 0.2 and told["p99"] < 0.5 for told in figures["topics"].values())  # noqa: PLR2004
+
+    cards = " with a million cards in the state" if benchmark == "reactions_state" else ""
+    return Goal(
+        benchmark,
+        f"a sale → its alert and its stock level read by another process, 1,000 a second{cards}",
+        "p50 under 0.2 s, p99 under 0.5 s",
+        reached,
+        met,
+        how,
+    )
+
+
 _PASSES = "warm, one JVM, orders A B C and C B A, median of the two ratios"
 _SUM = "highest sum of the resident memory of all processes; pages they share count for each"
 
@@ -113,6 +133,35 @@ GOALS: tuple[Goal, ...] = (
         lambda f: f"p50 {f['p50']:.2f} s, p95 {f['p95']:.2f} s, p99 {f['p99']:.2f} s",
         lambda f: bool(f["p50"] < 1.5 and f["p95"] < 3),  # noqa: PLR2004
         "steady load, warm; broker, sender, ingest and reader share the machine; time by row",
+    ),
+    _reactions("reactions", "steady load, warm; broker, sender, ingest, reactions and reader share the machine"),
+    _reactions("reactions_state", "the same with a card and its features each, and the stocks, in the state before"),
+    Goal(
+        "reactions_state",
+        "memory and state on disk of the reactions with that",
+        "report",
+        lambda f: f"{f['memory_mib']:,} MiB, {f['state_mib']:,} MiB",
+        None,
+        "resident; RocksDB's files",
+    ),
+    Goal(
+        "reactions_burst",
+        "a burst of sales: until stock levels are as quick as before",
+        "none lost, report",
+        lambda f: (
+            f"{f['seconds_to_normal']:.0f} s ({f['rate_before']:,}/s, then {f['rate_of_burst']:,}/s; p99 of the burst "
+            f"{f['burst']['stock-levels']['p99']:.1f} s; {f['lost']} of {f['stock_levels']:,} lost)"
+        ),
+        lambda f: not f["lost"],
+        "broker, sender, ingest, reactions and reader share the machine",
+    ),
+    Goal(
+        "reactions_rate",
+        "highest rate at which the p99 of stock levels stays under 1 s: one process, two",
+        "report",
+        lambda f: f"{f['1']['highest_rate']:,}/s, {f['2']['highest_rate']:,}/s",
+        None,
+        "without the ingest; raised step by step",
     ),
     _growth("on_time", "events on time", "order S L L S in one warm JVM, median batch"),
     _growth("late_other_day", "late events of another date", "looked up in that date's silver"),
