@@ -242,6 +242,21 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
             "most_lag": 9000,
             "lost": 0,
         },
+        "reactions": {"topics": {"stock-levels": {"p50": 0.15, "p99": 0.4}}},
+        "reactions_state": {
+            "topics": {"stock-levels": {"p50": 0.15, "p99": 0.6}},
+            "memory_mib": 900,
+            "state_mib": 1200,
+        },
+        "reactions_burst": {
+            "seconds_to_normal": 90.0,
+            "rate_before": 500,
+            "rate_of_burst": 5000,
+            "burst": {"stock-levels": {"p99": 80.0}},
+            "lost": 1,
+            "stock_levels": 1000,
+        },
+        "reactions_rate": {"1": {"highest_rate": 1000}, "2": {"highest_rate": 1400}},
         "soak": {"lost": 0, **soak.figures(steady_day())},
     }
     assert set(measured) == {goal.benchmark for goal in report.GOALS}
@@ -251,6 +266,9 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
     assert "| p50 1.20 s, p95 2.50 s, p99 3.50 s | met |" in document
     assert "| 22 s (31 s the first ever) | met |" in document
     assert "| 8 of 9 (1 MB, 3/s) | **missed** |" in document
+    assert "| stock-levels p50 0.15 s, p99 0.40 s | met |" in document
+    assert "| stock-levels p50 0.15 s, p99 0.60 s | **missed** |" in document
+    assert "1 of 1,000 lost) | **missed** |" in document
 
 
 def test_the_report_warns_of_figures_from_a_busy_machine():
