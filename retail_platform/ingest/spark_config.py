@@ -40,10 +40,6 @@ def spark_config(settings: Settings) -> dict[str, str]:
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        # The deduplication goes through its whole state in every batch, to forget what is old: larger blocks are fewer reads.
-        # A key that is not there, as most are, costs none: that the Bloom filters tell.
-        "spark.sql.streaming.stateStore.rocksdb.blockSizeKB": "64",
-        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": "20",
         # The default, 100, is fewer than the ingest needs: each batch would push out and compile again what the next uses.
         "spark.sql.codegen.cache.maxEntries": "2000",
