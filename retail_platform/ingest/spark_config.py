@@ -40,6 +40,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": "20",
         # The default, 100, is fewer than the ingest needs: each batch would push out and compile again what the next uses.
         "spark.sql.codegen.cache.maxEntries": "2000",
