@@ -109,7 +109,11 @@ class Settings(BaseSettings):
     spark_driver_java_options: str = Field(
         "", description="More options of the Spark driver's JVM, e.g. -XX:TieredStopAtLevel=1 for short runs."
     )
-    ingest_max_offsets_per_batch: int = Field(50_000, ge=100, description="Most Kafka records one micro-batch takes.")
+    ingest_max_offsets_per_batch: int = Field(
+        10_000,
+        ge=100,
+        description="Most Kafka records one micro-batch takes. More drain faster, and take more of SPARK_DRIVER_MEMORY.",
+    )
     ingest_trigger_seconds: float = Field(
         1.0, ge=0.1, le=60, description="How often silver looks for records in the continuous stream."
     )

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from benchmarks import drain, growth, hostile, load, report, results, scaling, single_process, soak
+from benchmarks import drain, growth, hostile, load, reactions, report, results, scaling, single_process, soak
 from benchmarks.figures import median_ratio, per_million, percentiles
 from benchmarks.homes import lake_beside
 from benchmarks.machine import machine, versions
@@ -269,6 +269,13 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
     assert "| stock-levels p50 0.15 s, p99 0.40 s | met |" in document
     assert "| stock-levels p50 0.15 s, p99 0.60 s | **missed** |" in document
     assert "1 of 1,000 lost) | **missed** |" in document
+
+
+def test_a_second_is_slow_when_more_than_one_in_twenty_of_its_results_came_late():
+    read = [10 + number / 20 for number in range(40)]
+    one_straggler = [9.0] + [0.1] * 19
+    found = reactions.Results(latencies=[*one_straggler, 9.0, *one_straggler[:-1]], read=read)
+    assert list(found.slow_seconds(0.5)) == [11]
 
 
 def test_the_report_warns_of_figures_from_a_busy_machine():
