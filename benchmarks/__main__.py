@@ -50,12 +50,12 @@ Trial = Annotated[bool, typer.Option("--trial", help="Print the result; record a
 
 @app.callback(invoke_without_command=True)
 def benchmarks(context: typer.Context) -> None:
-    """Measure this machine: one benchmark, or all of them (two hours).
+    """Measure this machine: one benchmark, or all of them (some hours).
 
     Results go to benchmarks/results.json and docs/benchmarks.md. Give it a machine with nothing else to do.
     """
     # A benchmark that is told to end (by a time-out) ends what it has started: its broker, its ingest.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _end)
     # A shell that starts us in the background has us ignore Ctrl-C, and all that we start, which is ended by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if context.invoked_subcommand is None:
@@ -279,6 +279,12 @@ def everything() -> None:
 def render() -> None:
     """Write docs/benchmarks.md again from the results."""
     report.render(results.read())
+
+
+def _end(number: int, _frame: object) -> None:
+    # Told again while it cleans up, it would leave the rest behind.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _run(name: str, measure: Callable[[], dict[str, Any]], trial: bool) -> None:

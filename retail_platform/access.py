@@ -89,7 +89,7 @@ def parts(settings: Settings) -> tuple[Part, ...]:
                 # What passes between steps, and the changelogs of the state.
                 *(
                     Grant("topic", f"{kind}{group}-", ("Read", "Write", "Create", "Describe", "DescribeConfigs"), True)
-                    for kind in ("", "repartition__", "changelog__")
+                    for kind in ("", "changelog__")
                 ),
                 Grant("group", f"{group}-", ("Read",), prefixed=True),
                 Grant("transactional-id", f"{group}-", ("Write", "Describe"), prefixed=True),

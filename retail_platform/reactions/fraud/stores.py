@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
-from retail_platform.reactions.fraud import labels, purchases
 from retail_platform.reactions.fraud.alerts import Alert, Hit, alerts
 from retail_platform.reactions.fraud.delayed import Counts, counted, judged, unpacked
 from retail_platform.reactions.fraud.labels import Label
@@ -16,16 +13,11 @@ from retail_platform.reactions.fraud.rules import Evidence
 from retail_platform.reactions.fraud.state import SECOND
 from retail_platform.reactions.outputs import micros
 
-__all__ = ["RULE", "Counts", "step", "unpacked", "unpacked_event"]
+__all__ = ["RULE", "Counts", "step", "unpacked"]
 
 RULE = "store_risk"
 _RULE_VERSION = "1"
 _DAY = DAY_SECONDS * SECOND
-
-
-def unpacked_event(packed: Mapping[str, Any]) -> CardPurchase | Label:
-    """A purchase as :meth:`CardPurchase.packed` wrote it, or a valid event of ``fraud-labels``."""
-    return labels.from_message(packed) if "verdict" in packed else purchases.unpacked(packed)
 
 
 def step(

@@ -105,7 +105,11 @@ def sink(app: Application, contract: TopicContract) -> Topic:
 
 
 def between(app: Application, settings: Settings, name: str) -> Topic:
-    """A topic of the application's own, between two of its steps, where the next step needs another key."""
+    """A topic of the application's own, between two of its steps, where the next step needs another key.
+
+    Also where a step has two topics to read: joined as branches, the library would keep them in step by time, and wait for
+    ever for a topic whose records are all past their retention.
+    """
     return app.topic(
         f"{settings.reactions_group}-{name}",
         key_serializer="str",
