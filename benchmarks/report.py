@@ -164,8 +164,12 @@ GOALS: tuple[Goal, ...] = (
         "without the ingest; raised step by step",
     ),
     _growth("on_time", "events on time", "order S L L S in one warm JVM, median batch"),
+    _growth(
+        "remembered", "the same, with every event_id of it in the dedupe state", "as if it had grown within the horizon"
+    ),
     _growth("late_other_day", "late events of another date", "looked up in that date's silver"),
-    _growth("late_same_day", "late events of the date that grew", "looked up in all of it: the worst there is"),
+    _growth("late_same_day", "late events of another hour of the date that grew", "looked up in that hour's files"),
+    _growth("late_same_minutes", "late events of the minutes that grew", "looked up in all of it: the worst there is"),
     Goal(
         "demo",
         "`make demo` on a fresh clone, cold",

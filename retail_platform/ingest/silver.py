@@ -16,7 +16,8 @@ one whose H is more than twice that of the watermark: what the state remembers i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from retail_platform.contracts.model import MAX_CLOCK_AHEAD_SECONDS, TopicContract
 from retail_platform.errors import RetailError
 from retail_platform.ingest.ledger import Counts, Ledger
+from retail_platform.ingest.lookup import around, hours_of
 from retail_platform.ingest.query import QueryHandle
 from retail_platform.ingest.transforms import (
     BusinessCalendar,
@@ -100,9 +102,9 @@ class SilverBatches:
             judged_apart: DataFrame | None = None
             seen = _summary(held)
             self._refuse_wrong_clock(batch, seen["newest"])
-            events, dates, refused = clean_events(held.drop("batch_time")), seen["dates"], 0
-            doubtful = events.where("late") if seen["late_dates"] else None
-            events, look_in = events.drop("late"), set(seen["late_dates"])
+            events, counted, refused = clean_events(held.drop("batch_time")), True, 0
+            doubtful = events.where("late") if seen["hours"] else None
+            events, hours = events.drop("late"), set(seen["hours"])
             if seen["doubtful"]:
                 # Few rows, and an expression that is dear to plan: apart, in one task, and only when there are any.
                 unclean = held.where("not clean").coalesce(1)
@@ -115,11 +117,14 @@ class SilverBatches:
                     accepted = accepted.join(events.select("dedupe_key"), "dedupe_key", "left_anti")
                     events = events.unionByName(accepted)
                     doubtful = accepted if doubtful is None else doubtful.drop("late").unionByName(accepted)
-                    look_in |= set(verdict["dates"])
-                    dates = sorted({*dates, *verdict["dates"]})
-            count = seen["events"]
+                    hours |= set(verdict["hours"])
+                    counted = False
             if doubtful is not None:
-                events = self._without_known(events, doubtful, batch, sorted(look_in))
+                known = stack.enter_context(kept(self._known(doubtful, batch, hours)))
+                if not known.isEmpty():
+                    events, counted = events.join(F.broadcast(known), "dedupe_key", "left_anti"), False
+            count, dates = seen["events"], seen["dates"]
+            if not counted:
                 added = _verdict(events)
                 count, dates = added["accepted"], added["dates"]
             if count <= _ONE_FILE:
@@ -156,20 +161,13 @@ class SilverBatches:
             if beside is not None:
                 beside.result()
 
-    def _without_known(
-        self, events: DataFrame, doubtful: DataFrame, batch: Batch, dates: Sequence[dt.date]
-    ) -> DataFrame:
-        """``events`` less those of ``doubtful`` that silver has from another batch."""
-        identity = self.contract.event_id
-        known = (
-            self.silver.read()
-            .where(F.col("business_date").isin(list(dates)))
-            .where(~((F.col("query_id") == batch.query_id) & (F.col("batch_id") == batch.batch_id)))
-            .join(F.broadcast(doubtful.select(F.col("dedupe_key").alias(identity))), identity, "left_semi")
-            .select(F.col(identity).alias("dedupe_key"))
-            .distinct()
-        )
-        return events.join(F.broadcast(known), "dedupe_key", "left_anti")
+    def _known(self, doubtful: DataFrame, batch: Batch, hours: AbstractSet[Row]) -> DataFrame:
+        """The ``dedupe_key`` of those of ``doubtful``, events of these hours, that silver has from another batch."""
+        there = self.silver.read().where(around(hours, self.horizon))
+        if self.silver.has(batch):
+            there = there.where(~((F.col("query_id") == batch.query_id) & (F.col("batch_id") == batch.batch_id)))
+        there = there.select(F.col(self.contract.event_id).alias("dedupe_key"))
+        return there.join(F.broadcast(doubtful.select("dedupe_key")), "dedupe_key", "left_semi")
 
 
 @contextmanager
@@ -183,9 +181,10 @@ def kept(rows: DataFrame) -> Iterator[DataFrame]:
 
 
 def _summary(rows: DataFrame) -> Row:
-    """One row: events (the clean ones), doubtful (the others), dates of the events, late_dates of the late ones, newest.
+    """One row: events (the clean ones), doubtful (the others), dates of the events, hours of the late ones, newest.
 
-    ``newest`` is the latest append time, in milliseconds since 1970.
+    ``hours`` are those of :func:`~retail_platform.ingest.lookup.hours_of`; ``newest`` is the latest append time, in
+    milliseconds since 1970.
     """
     clean = F.col("clean")
     return _only(
@@ -193,20 +192,21 @@ def _summary(rows: DataFrame) -> Row:
             F.count_if(clean).alias("events"),
             F.count_if(~clean).alias("doubtful"),
             F.collect_set(F.when(clean, F.col("business_date"))).alias("dates"),
-            F.collect_set(F.when(clean & F.col("late"), F.col("business_date"))).alias("late_dates"),
+            hours_of(clean & F.col("late")),
             F.unix_millis(F.max("append_time")).alias("newest"),
         )
     )
 
 
 def _verdict(rows: DataFrame) -> Row:
-    """One row: accepted, refused, dates of the accepted events."""
+    """One row: accepted, refused, dates and hours of the accepted events."""
     valid = F.expr(_VALID)
     return _only(
         rows.agg(
             F.count_if(valid).alias("accepted"),
             F.count_if(~valid).alias("refused"),
             F.collect_set(F.when(valid, F.col("business_date"))).alias("dates"),
+            hours_of(valid),
         )
     )
 

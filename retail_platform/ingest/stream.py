@@ -37,6 +37,8 @@ from retail_platform.settings import Settings
 BRONZE_TRIGGER_SECONDS = 5
 REACTIONS_TRIGGER_SECONDS = 15
 MINUTE_SALES_TRIGGER_SECONDS = 60
+# These queries take that many times the records at once: as often as silver's, so many would be fewer than come.
+_LARGER_BATCHES = 5
 _STOP_SECONDS = 60.0
 _EARLIEST = -2  # in Spark's offsets
 # The last line of a Python traceback: the exception's name, a colon, and what it says.
@@ -77,7 +79,7 @@ class Stream:
 
     def _start_bronze(self) -> None:
         handle = self._handle("bronze/events")
-        source = records(self._kafka(handle, [contract.topic for contract in self.settings.topics]))
+        source = records(self._kafka(handle, [contract.topic for contract in self.settings.topics], _LARGER_BATCHES))
         batches = BronzeBatches(handle, self.lake.bronze, self.lake.ledger)
         self._run(
             handle, source, batches, POOL_BEHIND, max(BRONZE_TRIGGER_SECONDS, self.settings.ingest_trigger_seconds)
@@ -101,12 +103,14 @@ class Stream:
         days = calendar(self.settings)
         recovery = recovery_of(checkpoint(self.settings, handle.name))
         forgotten_at = recovery.recovered_at if recovery else None
-        rows = first_deliveries(self._kafka(handle, [contract.topic]), contract, days, horizon, forgotten_at)
+        awaited = contract in self.settings.source_topics
+        kafka_rows = self._kafka(handle, [contract.topic], 1 if awaited else _LARGER_BATCHES)
+        rows = first_deliveries(kafka_rows, contract, days, horizon, forgotten_at)
         batches = SilverBatches(
             handle, contract, days, horizon, silver, self.lake.quarantine, self.lake.ledger, self._pool
         )
         seconds, pool = self.settings.ingest_trigger_seconds, POOL_SILVER
-        if contract not in self.settings.source_topics:
+        if not awaited:
             seconds, pool = max(REACTIONS_TRIGGER_SECONDS, seconds), POOL_BEHIND
         self._run(handle, rows, batches, pool, seconds)
 
@@ -150,11 +154,14 @@ class Stream:
                         query.stop()
                 else:
                     time.sleep(0.05)
+            # A query that has ended is on Spark's list of those that run for a moment more.
+            with contextlib.suppress(StreamingQueryException):
+                query.awaitTermination(int(_STOP_SECONDS))
         self._pool.shutdown()
 
     # --- Wiring ---------------------------------------------------------------------------------------------------
 
-    def _kafka(self, handle: QueryHandle, topics: Sequence[str]) -> DataFrame:
+    def _kafka(self, handle: QueryHandle, topics: Sequence[str], times: int) -> DataFrame:
         reader = self.spark.readStream.format("kafka")
         for key, value in kafka.spark_options(self.settings).items():
             reader = reader.option(key, value)
@@ -163,7 +170,7 @@ class Stream:
             .option("startingOffsets", self._starting_offsets(handle, topics))
             .option("failOnDataLoss", "true")
             .option("includeHeaders", "true")
-            .option("maxOffsetsPerTrigger", self.settings.ingest_max_offsets_per_batch)
+            .option("maxOffsetsPerTrigger", times * self.settings.ingest_max_offsets_per_batch)
             .option("kafka.isolation.level", "read_committed")
             .option("kafka.fetch.max.wait.ms", "50")
             .load()
