@@ -25,6 +25,7 @@ NAMES = (
     "demo",
     "freshness",
     "reactions",
+    "reactions_metrics",
     "reactions_state",
     "reactions_burst",
     "reactions_rate",
@@ -115,6 +116,24 @@ def reactions(
     from benchmarks import reactions as benchmark
 
     _run("reactions", lambda: benchmark.steady(rate, seconds, warm_up_seconds, beside=not alone), trial)
+
+
+@app.command("reactions_metrics")
+def reactions_metrics(
+    rate: Annotated[float, typer.Option(min=1, help="Sales a second.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 60,
+    warm_up_seconds: WarmUp = 90,
+    alone: Alone = False,
+    trial: Trial = False,
+) -> None:
+    """From a sale to the live metrics that it changes, under a steady load."""
+    from benchmarks import reactions as benchmark
+    from retail_platform.reactions.applications import METRICS
+
+    def run() -> dict[str, Any]:
+        return benchmark.steady(rate, seconds, warm_up_seconds, beside=not alone, application=METRICS)
+
+    _run("reactions_metrics", run, trial)
 
 
 @app.command("reactions_state")

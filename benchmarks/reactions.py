@@ -21,13 +21,13 @@ from benchmarks.homes import broker
 from benchmarks.processes import Tree, cpu_seconds
 from benchmarks.progress import counted, say
 from retail_platform import kafka
-from retail_platform.contracts import FRAUD_ALERTS, STOCK_LEVELS
+from retail_platform.contracts import FRAUD_ALERTS, LIVE_METRICS, STOCK_LEVELS
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import read_heartbeat
-from retail_platform.reactions.applications import REACTIONS
+from retail_platform.reactions.applications import METRICS, REACTIONS, ReactionApplication
 from retail_platform.settings import Settings
 
-_TOPICS = (FRAUD_ALERTS.topic, STOCK_LEVELS.topic)
+_MEASURED = {REACTIONS.name: (FRAUD_ALERTS.topic, STOCK_LEVELS.topic), METRICS.name: (LIVE_METRICS.topic,)}
 _QUIET_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 _MOST_SECONDS = 3600.0
@@ -38,15 +38,26 @@ _FIRST_RATE, _MORE_RATE, _HIGHEST_RATE = 400, 200, 3000
 _KEPT_UP_SECONDS = 1.0
 
 
-def steady(rate: float, seconds: float, warm_up_seconds: float, *, beside: bool, cards: int = 0) -> dict[str, Any]:
+def steady(
+    rate: float,
+    seconds: float,
+    warm_up_seconds: float,
+    *,
+    beside: bool,
+    cards: int = 0,
+    application: ReactionApplication = REACTIONS,
+) -> dict[str, Any]:
     """Send ``rate`` sales a second; measure ``seconds`` after ``warm_up_seconds``, the ingest ``beside`` it or not.
 
     ``cards``: so many sales, each with another card, are taken in before. Figures: by topic p50, p95, p99 and max in seconds,
     from a sale's event_time, which is taken just before it is sent, to the moment when another process has read the committed
-    result, and how many results; the reactions' CPU milliseconds a sale, their resident memory, and their state on disk.
+    result, and how many results; the application's CPU milliseconds a sale, its resident memory, and its state on disk.
+
+    A live metric that several sales changed at once has the time of the latest of them. The first of them may have waited for
+    one commit longer.
     """
     plan = [load.Phase(rate, warm_up_seconds), load.Phase(rate, seconds)]
-    with _stage(beside=beside, processes=1, cards=cards) as stage:
+    with _stage(beside=beside, processes=1, cards=cards, application=application) as stage:
         (_, measured), told, cpu = stage.play(plan)
         figures = {
             "rate_sent": round(measured.rate),
@@ -163,13 +174,14 @@ class _Stage:
     """The reactions running, and what is sent to them."""
 
     settings: Settings
+    application: ReactionApplication
     processes: tuple[tuple[Settings, Tree], ...]
     pool: ProcessPoolExecutor
 
     def play(self, plan: Sequence[load.Phase]) -> tuple[list[load.Sent], dict[str, Results], float]:
         """Send what was planned: what was sent, its results by topic, and the reactions' CPU seconds meanwhile."""
         before = self._cpu_seconds()
-        reader = _Reader(self.settings)
+        reader = _Reader(self.settings, _MEASURED[self.application.name])
         total = round(sum(phase.seconds for phase in plan))
         with counted(f"{', '.join(f'{phase.rate:,.0f}/s' for phase in plan)}: seconds", total) as told:
             sent = asyncio.run(reader.run(lambda: self.pool.submit(load.phases, self.settings, plan), told))
@@ -190,7 +202,9 @@ class _Stage:
 
 
 @contextlib.contextmanager
-def _stage(*, beside: bool, processes: int, cards: int = 0) -> Iterator[_Stage]:
+def _stage(
+    *, beside: bool, processes: int, cards: int = 0, application: ReactionApplication = REACTIONS
+) -> Iterator[_Stage]:
     with contextlib.ExitStack() as stack:
         settings = stack.enter_context(broker())
         kafka.ensure_topics(settings)
@@ -205,12 +219,12 @@ def _stage(*, beside: bool, processes: int, cards: int = 0) -> Iterator[_Stage]:
         ]
         trees = []
         for home in homes:
-            job = (REACTIONS.name, "retail_platform.reactions.wiring.job", REACTIONS.name)
+            job = (application.name, "retail_platform.reactions.wiring.job", application.name)
             trees.append((home, stack.enter_context(streaming(home, *job))))
-            await_running(home, REACTIONS.name)
+            await_running(home, application.name)
         _await_taken(homes, cards)
         pool = stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
-        yield _Stage(settings, tuple(trees), pool)
+        yield _Stage(settings, application, tuple(trees), pool)
 
 
 def _await_taken(homes: Sequence[Settings], cards: int) -> None:
@@ -236,9 +250,10 @@ def _await_taken(homes: Sequence[Settings], cards: int) -> None:
 class _Reader:
     """Another process's view of the topics: every committed result, and how old the sale behind it was by then."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
         self.results: dict[str, Results] = defaultdict(Results)
         self._settings = settings
+        self._topics = topics
         self._last = time.time()
 
     async def run(self, send: Callable[[], Future[list[load.Sent]]], told: Callable[[int], None]) -> list[load.Sent]:
@@ -246,7 +261,7 @@ class _Reader:
         from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
 
         options = {"isolation_level": "read_committed", "fetch_max_wait_ms": 10}
-        async with AIOKafkaConsumer(*_TOPICS, **kafka.client_options(self._settings), **options) as consumer:
+        async with AIOKafkaConsumer(*self._topics, **kafka.client_options(self._settings), **options) as consumer:
             await consumer.seek_to_end()
             began, sending = time.time(), send()
             while not sending.done() or time.time() < self._last + _QUIET_SECONDS:

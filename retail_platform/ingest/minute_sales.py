@@ -14,9 +14,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from retail_platform.contracts import SALES_BY_MINUTE
+from retail_platform.ingest.lookup import around, hours_of
 from retail_platform.ingest.query import QueryHandle
+from retail_platform.ingest.silver import kept
 from retail_platform.ingest.transforms import sales_by_minute
 from retail_platform.lakehouse.delta import LakeTable
+
+_NO_MARGIN = dt.timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +40,29 @@ class MinuteSalesBatches:
     def _sum_again(self, rows: DataFrame) -> None:
         touched = rows.select(_minute().alias("minute"), "business_date").distinct().persist()
         try:
-            seen = touched.agg(
-                F.collect_set("business_date").alias("dates"),
-                F.min(F.unix_micros("minute")).alias("first"),
-                F.max(F.unix_micros("minute")).alias("last"),
-            ).collect()[0]
-            dates = sorted(seen["dates"])
-            if not dates:
-                return
-            # The range is for the files' statistics: a day is not read whole for its last minute. As numbers: Python's
-            # local times are ambiguous in the hour in which summer time ends.
-            first, last = (F.timestamp_micros(F.lit(seen[end])) for end in ("first", "last"))
-            lines = self.silver.read().where(
-                F.col("business_date").isin(dates)
-                & F.col("event_time").between(first, last + F.expr("interval 1 minute"))
+            seen = (
+                touched.withColumn("event_time", F.col("minute"))
+                .agg(
+                    hours_of(F.lit(True)),
+                    F.min(F.unix_micros("minute")).alias("first"),
+                    F.max(F.unix_micros("minute")).alias("last"),
+                )
+                .collect()[0]
             )
+            if not seen["hours"]:
+                return
+            # Both are for the files' statistics: an hour is not read whole for its last minute, nor a day for a late event.
+            # As numbers: Python's local times are ambiguous in the hour in which summer time ends.
+            first, last = (F.timestamp_micros(F.lit(seen[end])) for end in ("first", "last"))
+            in_reach = F.col("event_time").between(first, last + F.expr("interval 1 minute"))
+            lines = self.silver.read().where(around(set(seen["hours"]), _NO_MARGIN)).where(in_reach)
             again = sales_by_minute(
                 lines.withColumn("minute", _minute())
                 .join(F.broadcast(touched.select("minute").distinct()), "minute", "left_semi")
                 .drop("minute")
             )
-            self._merge(again, dates)
+            with kept(again) as sums:  # MERGE reads its source twice
+                self._merge(sums, sorted({row["business_date"] for row in seen["hours"]}))
         finally:
             touched.unpersist()
 

@@ -52,10 +52,11 @@ def said(events: Iterable[Transaction], rate: Decimal | None = Decimal(1)) -> li
     states: dict[str, cells.State] = {}
     found: list[dict[str, Any]] = []
     for event in events:
-        for added in cells.contributions(event, rate, ZoneInfo("UTC")):
-            key = added.cell.key
-            states[key], metrics = cells.step(states.get(key, cells.State()), added)
-            found += [metric.message() for metric in metrics]
+        for minute in cells.contributions(event, rate, ZoneInfo("UTC")):
+            for added in cells.rolled_up(minute, ZoneInfo("UTC")):
+                key = added.cell.key
+                states[key], metrics = cells.step(states.get(key, cells.State()), added)
+                found += [metric.message() for metric in metrics]
     return found
 
 

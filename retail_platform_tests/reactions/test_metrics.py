@@ -17,7 +17,7 @@ from retail_platform.producer import online_retail
 from retail_platform.reactions import events
 from retail_platform.reactions.events import Line, Transaction
 from retail_platform.reactions.metrics import cells, customers, duplicates
-from retail_platform.reactions.metrics.cells import Cell, Contribution, LiveMetric, combined, contributions
+from retail_platform.reactions.metrics.cells import Cell, Contribution, LiveMetric, combined, contributions, rolled_up
 from retail_platform.reactions.metrics.rates import Rates, read_rates
 
 UTC = ZoneInfo("UTC")
@@ -62,7 +62,11 @@ def cell_values(added: Iterable[Contribution]) -> dict[str, LiveMetric]:
 
 
 def spread(found: Iterable[Transaction], rate: Decimal | None = Decimal(1)) -> list[Contribution]:
-    return [one for event in found for one in contributions(event, rate, UTC)]
+    return [one for event in found for one in grains(event, rate, UTC)]
+
+
+def grains(event: Transaction, rate: Decimal | None, timezone: ZoneInfo) -> list[Contribution]:
+    return [one for minute in contributions(event, rate, timezone) for one in rolled_up(minute, timezone)]
 
 
 def once(arrivals: Iterable[Transaction]) -> list[Transaction]:
@@ -100,7 +104,7 @@ def test_the_day_cells_of_the_sample_equal_the_expected_kpis_to_the_cent(rates: 
         if message.topic == TRANSACTIONS.topic:
             typed = of_the_sample(message.value or b"")
             rate = rates.on(typed.currency, typed.event_time.astimezone(london).date())
-            added += [one for one in contributions(typed, rate, london) if one.cell.grain == "day"]
+            added += [one for one in grains(typed, rate, london) if one.cell.grain == "day"]
     found = cell_values(one for one in added if one.cell.dimension == "all")
     with online_retail.sample_expected_daily().open() as file:
         expected = [tuple(row.values()) for row in csv.DictReader(file)]
@@ -121,7 +125,7 @@ def test_the_day_cells_of_the_sample_equal_the_expected_kpis_to_the_cent(rates: 
 
 def test_an_event_touches_three_grains_of_each_of_its_values() -> None:
     event = sale("a", line(2, category="tea"), line(1, category=None), region=None)
-    keys = {one.cell.key for one in contributions(event, Decimal(1), UTC)}
+    keys = {one.cell.key for one in grains(event, Decimal(1), UTC)}
     windows = ("minute:2026-03-02T12:34:00Z", "hour:2026-03-02T12:00:00Z", "day:2026-03-02T00:00:00Z")
     values = ("all:all", "channel:pos", "store:S1", "region:unknown", "category:tea", "category:uncategorised")
     assert keys == {f"{window}:{value}" for window, value in itertools.product(windows, values)}
@@ -130,9 +134,7 @@ def test_an_event_touches_three_grains_of_each_of_its_values() -> None:
 def test_a_day_is_the_one_of_the_business_timezone_also_when_the_clocks_change() -> None:
     paris = ZoneInfo("Europe/Paris")
     late = dt.datetime(2026, 3, 28, 23, 30, tzinfo=dt.UTC)
-    day = next(
-        one.cell for one in contributions(sale("a", event_time=late), Decimal(1), paris) if one.cell.grain == "day"
-    )
+    day = next(one.cell for one in grains(sale("a", event_time=late), Decimal(1), paris) if one.cell.grain == "day")
     assert (day.business_date, day.end - day.start) == (dt.date(2026, 3, 29), dt.timedelta(hours=23))
 
 
@@ -204,7 +206,8 @@ def test_late_events_and_duplicates_leave_the_same_cells_as_a_batch_in_order(fou
     random.shuffle(arrivals)
     streamed = cell_values(spread(once(arrivals)))
     batch = cell_values(spread(sorted(found, key=lambda event: event.event_time)))
-    at_once = cell_values(combined(spread(found)))
+    minutes = combined(one for event in found for one in contributions(event, Decimal(1), UTC))
+    at_once = cell_values(combined(one for minute in minutes for one in rolled_up(minute, UTC)))
     assert {key: shown(metric) for key, metric in streamed.items()} == {key: shown(m) for key, m in batch.items()}
     assert {key: shown(metric) for key, metric in at_once.items()} == {key: shown(m) for key, m in batch.items()}
 

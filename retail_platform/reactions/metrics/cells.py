@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
@@ -27,7 +28,7 @@ Dimension = Literal["all", "channel", "store", "region", "category"]
 #: The same words as in the warehouse (``stg_transaction_lines``).
 NO_REGION, NO_CATEGORY = "unknown", "uncategorised"
 
-_GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
+_LONGER_GRAINS: tuple[Grain, ...] = ("hour", "day")
 _CENT = Decimal("0.01")
 # Wide enough for every sum of decimal(18,4) lines at rates of 8 decimals; one that is not exact is an error.
 _EXACT = decimal.Context(prec=80, traps=[decimal.Inexact, decimal.InvalidOperation])
@@ -52,7 +53,12 @@ class Cell:
     @property
     def key(self) -> str:
         """The Kafka key: ``<grain>:<window start>:<dimension>:<value>``."""
-        return f"{self.grain}:{self.start:%Y-%m-%dT%H:%M:%SZ}:{self.dimension}:{self.value}"
+        return f"{self.grain}:{self.start:%Y-%m-%dT%H:%M:%SZ}:{self.slice}"
+
+    @property
+    def slice(self) -> str:
+        """What all grains and windows of the same figure share: ``<dimension>:<value>``."""
+        return f"{self.dimension}:{self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ def unpacked_contribution(packed: Mapping[str, Any]) -> Contribution:
 def contributions(
     transaction: Transaction, usd_per_unit: Decimal | None, timezone: ZoneInfo
 ) -> tuple[Contribution, ...]:
-    """What an event adds, one a cell: three grains, by all, channel, store, region, and each category of its lines.
+    """What an event adds to the cells of its minute: by all, channel, store, region, and each category of its lines.
 
     ``usd_per_unit`` is the rate of its currency on its business date, at most eight decimals; ``None`` when there is
     none: the cell then shows no revenue rather than too little. ``timezone`` is BUSINESS_TIMEZONE. In a category, an
@@ -125,22 +131,33 @@ def contributions(
     for line in transaction.lines:
         by_category.setdefault(line.category or NO_CATEGORY, []).append(line)
     slices += [("category", name, tuple(lines)) for name, lines in sorted(by_category.items())]
-    windows = [_window(grain, transaction.event_time, timezone) for grain in _GRAINS]
+    window = _window("minute", transaction.event_time, timezone)
     return tuple(
-        replace(added, cell=replace(window, dimension=dimension, value=value))
+        _figures(transaction, lines, usd_per_unit, replace(window, dimension=dimension, value=value))
         for dimension, value, lines in slices
-        for added in (_figures(transaction, lines, usd_per_unit, windows[0]),)
-        for window in windows
+    )
+
+
+def rolled_up(minute: Contribution, timezone: ZoneInfo) -> tuple[Contribution, ...]:
+    """What is added to the cell of a minute, and so to those of its hour and its day: no clock changes within a minute."""
+    cell = minute.cell
+    return (
+        minute,
+        *(
+            replace(
+                minute, cell=replace(_window(grain, cell.start, timezone), dimension=cell.dimension, value=cell.value)
+            )
+            for grain in _LONGER_GRAINS
+        ),
     )
 
 
 def combined(found: Iterable[Contribution]) -> tuple[Contribution, ...]:
-    """The same, one a cell: so that a batch crosses the network once for each cell that it touches."""
-    together: dict[Cell, Contribution] = {}
+    """The same, one a cell: so that many events cross the network once for each cell that they touch."""
+    together: dict[Cell, list[Contribution]] = {}
     for one in found:
-        other = together.get(one.cell)
-        together[one.cell] = one if other is None else _both(other, one)
-    return tuple(together.values())
+        together.setdefault(one.cell, []).append(one)
+    return tuple(ones[0] if len(ones) == 1 else _sum(ones) for ones in together.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,16 +313,16 @@ def _midnight(date: dt.date, timezone: ZoneInfo) -> dt.datetime:
     return dt.datetime.combine(date, dt.time(), timezone).astimezone(dt.UTC)
 
 
-def _both(one: Contribution, other: Contribution) -> Contribution:
+def _sum(ones: Sequence[Contribution]) -> Contribution:
     return Contribution(
-        cell=one.cell,
-        event_time=max(one.event_time, other.event_time),
-        orders=one.orders + other.orders,
-        returns=one.returns + other.returns,
-        units=one.units + other.units,
-        revenue_usd=_EXACT.add(one.revenue_usd, other.revenue_usd),
-        unrated=one.unrated + other.unrated,
-        customers=one.customers | other.customers,
+        cell=ones[0].cell,
+        event_time=max(one.event_time for one in ones),
+        orders=sum(one.orders for one in ones),
+        returns=sum(one.returns for one in ones),
+        units=sum(one.units for one in ones),
+        revenue_usd=functools.reduce(_EXACT.add, (one.revenue_usd for one in ones)),
+        unrated=sum(one.unrated for one in ones),
+        customers=frozenset[int]().union(*(one.customers for one in ones)),
     )
 
 

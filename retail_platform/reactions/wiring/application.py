@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException, Producer  # type: ignore[import-untyped]
 from quixstreams import Application
 from quixstreams.dataframe import StreamingDataFrame
+from quixstreams.internal_producer import InternalProducer
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import Topic, TopicConfig
 from quixstreams.models.serializers.json import JSONSerializer
+from quixstreams.sinks.base import BaseSink
 from quixstreams.utils.json import dumps
 
 from retail_platform import kafka
@@ -94,6 +96,36 @@ class Sent(NamedTuple):
 def send(records: StreamingDataFrame) -> None:
     """Write each :class:`Sent` to its topic."""
     records.to_topic(lambda sent, *_: sent.topic, key=lambda sent: sent.key)
+
+
+def send_at_commit(records: StreamingDataFrame, together: Callable[[Sequence[Any]], Iterable[Sent]]) -> None:
+    """Hold the records until the next commit, then write what :func:`together` makes of all of them, as part of it."""
+    records.sink(_AtCommit(records.processing_context.producer, together))
+
+
+class _AtCommit(BaseSink):
+    """The library flushes its sinks first thing in a commit, and ends the transaction last.
+
+    So what was held is written together with the offsets and states of the records it came from, or none of it is: a process
+    that dies loses what it held, and the next one reads these records again.
+    """
+
+    def __init__(self, producer: InternalProducer, together: Callable[[Sequence[Any]], Iterable[Sent]]) -> None:
+        super().__init__(on_client_connect_success=lambda: None)
+        self._producer = producer
+        self._together = together
+        self._held: list[Any] = []
+
+    def add(self, value: Any, *_: Any, **__: Any) -> None:
+        self._held.append(value)
+
+    def flush(self) -> None:
+        held, self._held = self._held, []
+        for sent in self._together(held):
+            self._producer.produce(sent.topic.name, dumps(sent.value), sent.key.encode())
+
+    def on_paused(self) -> None:
+        self._held = []
 
 
 _VALUE_OF_SENT = JSONSerializer(dumps=lambda sent: dumps(sent.value))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -46,7 +47,7 @@ from retail_platform.reactions.prices.terms import Listed, read_terms
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.published import Published
 from retail_platform.reactions.stock import daily_limit, levels, reorder
-from retail_platform.reactions.wiring.application import Sent, between, send, sink, source
+from retail_platform.reactions.wiring.application import Sent, between, send, send_at_commit, sink, source
 from retail_platform.settings import Settings
 
 #: A JSON object on its way.
@@ -156,10 +157,16 @@ def _fraud(app: Application, by_card: Topic, money: _Money, settings: Settings) 
 
 
 def _metrics(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
-    """By transaction, so that each event counts once; then by cell: contributions in, the cell's new value out."""
-    by_cell, out = between(app, settings, "metrics-by-cell"), sink(app, LIVE_METRICS)
+    """By transaction, so that each event counts once; then by slice (all, a store, …): what it adds in, new values out.
 
-    def first_time(event: Json, _key: object, timestamp: int, _headers: object, state: Store) -> list[Sent]:
+    A sale touches some fifteen cells, and the next one mostly the same. So what the events between two commits add is put
+    together before it goes on, and a cell says its new value once for all of them.
+    """
+    by_slice, out = between(app, settings, "metrics-by-slice"), sink(app, LIVE_METRICS)
+
+    def first_time(
+        event: Json, _key: object, timestamp: int, _headers: object, state: Store
+    ) -> list[cells.Contribution]:
         found = transaction(event)
         if _appended(timestamp) - found.event_time > _LIVE_FOR:
             return []
@@ -167,16 +174,25 @@ def _metrics(app: Application, sales: StreamingDataFrame, money: _Money, setting
         after, new = duplicates.step(before, found)
         if after is not before:
             state.set(found.transaction_id, after.packed(), ttl=_KEPT_FOR)
-        added = (one for sale in new for one in cells.contributions(sale, money.rate(sale), money.timezone))
-        return [Sent(by_cell, one.cell.key, one.packed()) for one in added]
+        return [one for sale in new for one in cells.contributions(sale, money.rate(sale), money.timezone)]
 
-    def on_cell(packed: Json, state: Store) -> list[Sent]:
-        after, metrics = cells.step(cells.unpacked(state.get("cell")), cells.unpacked_contribution(packed))
-        state.set("cell", after.packed(), ttl=_KEPT_FOR)
-        return [Sent(out, metric.cell.key, metric.message()) for metric in metrics]
+    def together(added: Iterable[cells.Contribution]) -> Iterator[Sent]:
+        slices: defaultdict[str, list[Json]] = defaultdict(list)
+        for minute in cells.combined(added):
+            slices[minute.cell.slice].append(minute.packed())
+        return (Sent(by_slice, name, {"minutes": minutes}) for name, minutes in slices.items())
 
-    send(sales.apply(first_time, stateful=True, expand=True, metadata=True))
-    send(app.dataframe(by_cell).apply(on_cell, stateful=True, expand=True))
+    def on_slice(packed: Json, state: Store) -> list[Sent]:
+        minutes = (cells.unpacked_contribution(minute) for minute in packed["minutes"])
+        told = []
+        for added in cells.combined(one for minute in minutes for one in cells.rolled_up(minute, money.timezone)):
+            after, metrics = cells.step(cells.unpacked(state.get(added.cell.key)), added)
+            state.set(added.cell.key, after.packed(), ttl=_KEPT_FOR)
+            told += [Sent(out, metric.cell.key, metric.message()) for metric in metrics]
+        return told
+
+    send_at_commit(sales.apply(first_time, stateful=True, expand=True, metadata=True), together)
+    send(app.dataframe(by_slice).apply(on_slice, stateful=True, expand=True))
 
 
 def _segments_and_prices(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
