@@ -112,6 +112,12 @@ def test_every_server_of_it_answers_this_machine_only(platform: Platform) -> Non
     assert open_to_others(sockets) == []
 
 
+def test_its_alerts_link_to_the_port_that_its_ui_has(platform: Platform) -> None:
+    page = f"DAGSTER_UI_URL=http://127.0.0.1:{platform.port}\0".encode()
+    told = [page in Path(f"/proc/{member.pid}/environ").read_bytes() for member in Tree(platform.process.pid).look()]
+    assert sum(told) >= len(("webserver", "daemon", "code server"))
+
+
 def test_a_partition_launched_from_the_ui_gives_its_row_of_the_csv(platform: Platform) -> None:
     answer = platform.ask(
         "mutation($p: ExecutionParams!) {launchRun(executionParams: $p) "

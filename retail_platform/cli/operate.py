@@ -81,6 +81,8 @@ def _dagster_dev(settings: Settings, home: str, port: int) -> int:
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"]
     env = child_environment(settings) | {"DAGSTER_HOME": home, "PYTHONWARNINGS": "ignore"}
+    if "dagster_ui_url" not in settings.model_fields_set:
+        env["DAGSTER_UI_URL"] = f"http://127.0.0.1:{port}"
     # Not in the project's folder: Dagster warns of the dagster.yaml there, whose copy it already has.
     process = subprocess.Popen(command, env=env, cwd=home, start_new_session=True)
     try:
