@@ -28,6 +28,7 @@ from retail_platform.settings import Settings
 
 _REMEMBERED = ("remembered",)
 _FORGOTTEN = ("on_time", "late_other_day", "late_same_day", "late_same_minutes")
+KINDS = (*_REMEMBERED, *_FORGOTTEN)
 _AGES = {"late_other_day": dt.timedelta(days=3), "late_same_day": dt.timedelta(hours=3)}
 _HORIZON_MINUTES = 10
 _ROUNDS = ("small", "large", "large", "small")
@@ -77,9 +78,7 @@ class _Runner:
     batch_events: int
     batches: int
     seconds: dict[str, dict[str, list[float]]] = field(
-        default_factory=lambda: {
-            lake: {kind: [] for kind in (*_REMEMBERED, *_FORGOTTEN)} for lake in ("small", "large")
-        }
+        default_factory=lambda: {lake: {kind: [] for kind in KINDS} for lake in ("small", "large")}
     )
     grown: dict[str, dt.datetime] = field(default_factory=dict)
     _seed: int = load.SEED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import json
 import multiprocessing
 import time
@@ -21,10 +22,14 @@ from benchmarks.homes import broker
 from benchmarks.processes import Tree, cpu_seconds
 from benchmarks.progress import counted, say
 from retail_platform import kafka
-from retail_platform.contracts import FRAUD_ALERTS, LIVE_METRICS, STOCK_LEVELS
+from retail_platform.contracts import FRAUD_ALERTS, LIVE_METRICS, STOCK_LEVELS, TRANSACTIONS
+from retail_platform.contracts.judge import judge
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.reactions.applications import METRICS, REACTIONS, ReactionApplication
+from retail_platform.reactions.events import transaction
+from retail_platform.reactions.outputs import rfc3339
+from retail_platform.reactions.reading import records
 from retail_platform.settings import Settings
 
 _MEASURED = {REACTIONS.name: (FRAUD_ALERTS.topic, STOCK_LEVELS.topic), METRICS.name: (LIVE_METRICS.topic,)}
@@ -53,12 +58,15 @@ def steady(
     from a sale's event_time, which is taken just before it is sent, to the moment when another process has read the committed
     result, and how many results; the application's CPU milliseconds a sale, its resident memory, and its state on disk.
 
-    A live metric that several sales changed at once has the time of the latest of them. The first of them may have waited for
-    one commit longer.
+    A live metric stands for several sales at once: there the results are the sales, and one is read when the cell of all sales
+    of its minute counts it.
     """
     plan = [load.Phase(rate, warm_up_seconds), load.Phase(rate, seconds)]
     with _stage(beside=beside, processes=1, cards=cards, application=application) as stage:
         (_, measured), told, cpu = stage.play(plan)
+        if application is METRICS:
+            made = asyncio.run(_made(stage.settings))
+            told = {topic: counted_sales(made, found) for topic, found in told.items()}
         figures = {
             "rate_sent": round(measured.rate),
             "cpu_ms_per_sale": round(cpu / sum(phase.count for phase in plan) * 1000, 2),
@@ -150,11 +158,19 @@ class Results:
     """The results of one topic in the order in which they were read.
 
     ``latencies`` in seconds; ``happened`` and ``read`` in seconds since 1970: when the sale was made, and its result read.
+    ``minutes``, of live metrics: by minute (its start), when its cell of all sales was read, and how many it counted.
     """
 
     happened: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     read: list[float] = field(default_factory=list)
+    minutes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+
+    def note(self, happened: float, read: float) -> None:
+        """One more result."""
+        self.happened.append(happened)
+        self.latencies.append(read - happened)
+        self.read.append(read)
 
     def between(self, sent: load.Sent) -> list[float]:
         """The latencies of the sales of that phase."""
@@ -270,16 +286,42 @@ class _Reader:
                 for place, records in batches.items():
                     self._last = now
                     for record in records:
-                        self._note(self.results[place.topic], json.loads(record.value)["event_time"], now)
+                        _note(self.results[place.topic], json.loads(record.value), now)
                 told(int(now - began))
         return sending.result()
 
-    @staticmethod
-    def _note(results: Results, event_time: str, now: float) -> None:
-        happened = dt.datetime.fromisoformat(event_time).timestamp()
-        results.happened.append(happened)
-        results.latencies.append(now - happened)
-        results.read.append(now)
+
+def _note(results: Results, said: dict[str, Any], now: float) -> None:
+    results.note(dt.datetime.fromisoformat(said["event_time"]).timestamp(), now)
+    if (said.get("grain"), said.get("dimension")) == ("minute", "all"):
+        results.minutes.setdefault(said["window_start"], []).append((now, said["orders"]))
+
+
+def counted_sales(made: Sequence[dt.datetime], told: Results) -> Results:
+    """Each sale that was ``made``, and when the cell of its minute was first read with a count that has it."""
+    found = Results()
+    minutes: defaultdict[str, list[float]] = defaultdict(list)
+    for moment in made:
+        minutes[rfc3339(moment.replace(second=0, microsecond=0))].append(moment.timestamp())
+    for minute, counts in told.minutes.items():
+        sales = iter(sorted(minutes[minute]))
+        seen = 0
+        for read, count in counts:
+            for happened in itertools.islice(sales, count - seen):
+                found.note(happened, read)
+            seen = max(seen, count)
+    return found
+
+
+async def _made(settings: Settings) -> list[dt.datetime]:
+    """The event_time of every valid sale that was sent."""
+    start, zone = settings.partitions_start_date, settings.business_timezone
+    async with contextlib.aclosing(records(settings, TRANSACTIONS.topic, "start", to_end=True)) as sent:
+        found = [
+            judge(TRANSACTIONS, record.value, dt.datetime.fromtimestamp(record.timestamp / 1000, dt.UTC), zone, start)
+            async for record in sent
+        ]
+    return [transaction(one.event).event_time for one in found if one.event is not None]
 
 
 def _told(latencies: list[float]) -> dict[str, Any]:

@@ -218,9 +218,7 @@ def test_the_report_says_what_was_met_what_was_missed_and_what_was_not_measured(
 
 
 def test_the_report_tells_every_goal_from_its_benchmarks_figures():
-    batches = {
-        lake: {kind: [1.0] for kind in ("on_time", "late_other_day", "late_same_day")} for lake in ("small", "large")
-    }
+    batches = {lake: {kind: [1.0] for kind in growth.KINDS} for lake in ("small", "large")}
     rates = {"rate": {"spark": [15_000], "python": [30_000]}, "spark_to_python": 0.5, "cpu_spark": 90, "cpu_python": 30}
     run = {"seconds": 100.0, "peak_gib": 3.0}
     measured = {
@@ -243,6 +241,7 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
             "lost": 0,
         },
         "reactions": {"topics": {"stock-levels": {"p50": 0.15, "p99": 0.4}}},
+        "reactions_metrics": {"topics": {"live-metrics": {"p50": 0.15, "p99": 0.3}}},
         "reactions_state": {
             "topics": {"stock-levels": {"p50": 0.15, "p99": 0.6}},
             "memory_mib": 900,
@@ -276,6 +275,18 @@ def test_a_second_is_slow_when_more_than_one_in_twenty_of_its_results_came_late(
     one_straggler = [9.0] + [0.1] * 19
     found = reactions.Results(latencies=[*one_straggler, 9.0, *one_straggler[:-1]], read=read)
     assert list(found.slow_seconds(0.5)) == [11]
+
+
+def test_a_sale_is_seen_when_the_cell_of_its_minute_counts_it():
+    made = [NOON + dt.timedelta(seconds=second) for second in (1, 2, 3, 61)]
+    noon = NOON.timestamp()
+    told = reactions.Results(
+        minutes={
+            "2026-03-02T12:00:00.000000Z": [(noon + 2.5, 2), (noon + 4, 3)],
+            "2026-03-02T12:01:00.000000Z": [(noon + 61.25, 1)],
+        }
+    )
+    assert reactions.counted_sales(made, told).latencies == [1.5, 0.5, 1.0, 0.25]
 
 
 def test_the_report_warns_of_figures_from_a_busy_machine():
