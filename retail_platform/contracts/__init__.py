@@ -44,12 +44,7 @@ REACTION_TOPICS: tuple[TopicContract, ...] = (
 CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS, FRAUD_LABELS)
 
 #: Every topic that is ingested. A topic added here is ingested, validated, deduplicated and documented with no other change.
-#: Live metrics stay out: fifteen messages a sale that the marts compute anew, from the sales themselves.
-TOPICS: tuple[TopicContract, ...] = (
-    *SOURCE_TOPICS,
-    *(contract for contract in REACTION_TOPICS if contract is not LIVE_METRICS),
-    FRAUD_LABELS,
-)
+TOPICS: tuple[TopicContract, ...] = (*SOURCE_TOPICS, *REACTION_TOPICS, FRAUD_LABELS)
 
 #: Every Delta table of the lake, in the order of the lineage.
 ALL_TABLES: tuple[Table, ...] = (

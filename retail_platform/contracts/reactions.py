@@ -79,12 +79,12 @@ LIVE_METRICS = TopicContract(
         Field("grain", Enumeration(("minute", "hour", "day")), "Length of the window."),
         Field("window_start", Instant(), "Start of the window (UTC)."),
         Field("window_end", Instant(), "End of the window, exclusive (UTC)."),
-        Field("business_date", Text(10), "Date of the window's start in BUSINESS_TIMEZONE."),
+        Field("window_date", Text(10), "Date of the window's start in BUSINESS_TIMEZONE."),
         Field(
             "dimension", Enumeration(("all", "channel", "store", "region", "category")), "What the cell is a part by."
         ),
         Field("dimension_value", Text(200), "Which part; all for the whole."),
-        Field("revision", Integer(1), "How often the cell has changed; the highest is its value."),
+        Field("revision", Integer(1), "How many events the cell counts; the highest is its value."),
         Field("orders", Integer(0), "Sales."),
         Field("returns", Integer(0), "Returns."),
         Field("units", Integer(), "Units sold less units returned."),

@@ -162,9 +162,8 @@ def combined(found: Iterable[Contribution]) -> tuple[Contribution, ...]:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A cell's figures so far; bounded by its customers (2 KiB). ``revision`` counts the contributions."""
+    """A cell's figures so far; bounded by its customers (2 KiB)."""
 
-    revision: int = 0
     orders: int = 0
     returns: int = 0
     units: int = 0
@@ -172,10 +171,15 @@ class State:
     unrated: int = 0
     customers: Customers = field(default_factory=Customers)
 
+    @property
+    def revision(self) -> int:
+        """How many events the cell counts: in whatever portions they come, a number stands for as many of them."""
+        return self.orders + self.returns
+
     def packed(self) -> dict[str, Any]:
         """The state as JSON; money as text."""
         return {
-            "figures": [self.revision, self.orders, self.returns, self.units, str(self.revenue_usd), self.unrated],
+            "figures": [self.orders, self.returns, self.units, str(self.revenue_usd), self.unrated],
             "customers": self.customers.packed(),
         }
 
@@ -184,8 +188,8 @@ def unpacked(state: Mapping[str, Any] | None) -> State:
     """The state that :meth:`State.packed` wrote; empty where there is none."""
     if not state:
         return State()
-    revision, orders, returns, units, revenue, unrated = state["figures"]
-    return State(revision, orders, returns, units, Decimal(revenue), unrated, customers.unpacked(state["customers"]))
+    orders, returns, units, revenue, unrated = state["figures"]
+    return State(orders, returns, units, Decimal(revenue), unrated, customers.unpacked(state["customers"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +227,9 @@ class LiveMetric:
         - ``event_id``: UUID of the cell and revision. ``event_time``: the event's that changed it.
         - ``metric_key``: ``<grain>:<window_start>:<dimension>:<dimension_value>``, the Kafka key.
         - ``grain``: minute, hour, day. ``window_start``, ``window_end``: RFC 3339, the end exclusive.
-        - ``business_date``: the window start's date in BUSINESS_TIMEZONE.
+        - ``window_date``: the window start's date in BUSINESS_TIMEZONE.
         - ``dimension``: all, channel, store, region, category. ``dimension_value``: its value, or ``all``.
-        - ``revision``: integer from 1, the newest wins.
+        - ``revision``: how many events the cell counts; the highest is its value.
         - ``orders``: sales. ``returns``: returns. ``units``: sold less returned. ``customers``: distinct known ones.
         - ``customers_method``: exact, or estimated (HyperLogLog, standard error 2.3 %) beyond 256.
         - ``revenue_usd``: sales less returns, decimal(18,2) as text; null while an exchange rate is missing.
@@ -239,7 +243,7 @@ class LiveMetric:
             "grain": self.cell.grain,
             "window_start": rfc3339(self.cell.start),
             "window_end": rfc3339(self.cell.end),
-            "business_date": self.cell.business_date.isoformat(),
+            "window_date": self.cell.business_date.isoformat(),
             "dimension": self.cell.dimension,
             "dimension_value": self.cell.value,
             "revision": self.revision,
@@ -257,7 +261,6 @@ class LiveMetric:
 def step(state: State, added: Contribution) -> tuple[State, tuple[LiveMetric, ...]]:
     """Add to a cell, however late. The order does not matter; an event must come once (``metrics.duplicates``)."""
     after = State(
-        revision=state.revision + 1,
         orders=state.orders + added.orders,
         returns=state.returns + added.returns,
         units=state.units + added.units,

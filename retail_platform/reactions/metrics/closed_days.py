@@ -61,7 +61,7 @@ def totals(cells: Iterable[Mapping[str, Any]]) -> dict[dt.date, LiveDay]:
     days: dict[dt.date, Figures] = {}
     minutes: dict[dt.date, tuple[int, Decimal | None]] = {}
     for cell in cells:
-        date = dt.date.fromisoformat(cell["business_date"])
+        date = dt.date.fromisoformat(cell["window_date"])
         exact = cell["revenue_usd_exact"]
         if cell["grain"] == "day":
             days[date] = Figures(cell["orders"], None if exact is None else _cents(Decimal(exact)))
