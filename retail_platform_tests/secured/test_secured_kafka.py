@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from retail_platform import kafka
-from retail_platform.contracts import LIVE_METRICS, STOCK_LEVELS, TRANSACTIONS
+from retail_platform.contracts import PRICE_ROLLBACKS, STOCK_LEVELS, TRANSACTIONS
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.producer.send import send
 from retail_platform.settings import PROJECT_ROOT, Settings
@@ -155,8 +155,8 @@ def test_no_part_can_do_what_another_is_for(secured: SecuredBroker) -> None:
         send(secured.settings("ingest"), [message(sale())])
     (refused,) = send(secured.settings("reactions"), [message(sale())]).refused
     assert re.search("the user reactions may not do this with the topic.*; grant it", refused)
-    with pytest.raises(RetailError, match=rf"no topic {LIVE_METRICS.topic}.*grant Describe"):
-        kafka.offsets(secured.settings("ingest"), [LIVE_METRICS.topic])
+    with pytest.raises(RetailError, match=rf"no topic {PRICE_ROLLBACKS.topic}.*grant Describe"):
+        kafka.offsets(secured.settings("ingest"), [PRICE_ROLLBACKS.topic])
 
 
 # --- What the commands say --------------------------------------------------------------------------------------------
