@@ -24,6 +24,7 @@ from pyspark.errors import PySparkException
 from retail_platform.errors import RetailError
 from retail_platform.ingest.lake import Lake, open_lake
 from retail_platform.ingest.maintenance import compact_today
+from retail_platform.ingest.niceness import give_way
 from retail_platform.ingest.session import JVM_GONE, end_session, jvm_pid, spark_session
 from retail_platform.ingest.stream import FULL_DISK, MAKE_ROOM, Stream, running_stream
 from retail_platform.ingest.work import one_line, serve
@@ -241,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
         with reporting() as report:
             settings = get_settings()
             if settings.spark_is_local:
-                os.nice(settings.ingest_nice)
+                give_way(settings.ingest_nice)
             job = Job(settings, mode, report)
             job.listen()
             job.run()
