@@ -112,10 +112,7 @@ class Settings(BaseSettings):
     ingest_max_offsets_per_batch: int = Field(
         10_000,
         ge=100,
-        description=(
-            "Most Kafka records one micro-batch of sales or movements takes; those that nobody waits for take five times as "
-            "many. More drain faster, and take more of SPARK_DRIVER_MEMORY."
-        ),
+        description="Most Kafka records one micro-batch takes. More drain faster, and take more of SPARK_DRIVER_MEMORY.",
     )
     ingest_trigger_seconds: float = Field(
         1.0, ge=0.1, le=60, description="How often silver looks for records in the continuous stream."

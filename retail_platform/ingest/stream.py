@@ -33,12 +33,11 @@ from retail_platform.lakehouse.losses import ACCEPT_LOSS, RECOVER
 from retail_platform.settings import Settings
 
 # Nobody waits for these: as often as silver they would take half of its time from it. What the reactions say, and are told,
-# is read from their topics by who acts on it.
-BRONZE_TRIGGER_SECONDS = 5
-REACTIONS_TRIGGER_SECONDS = 15
+# is read from their topics by who acts on it. What is enough for a whole batch is taken at the next look.
+BRONZE_DELAY_SECONDS = 5
+REACTIONS_DELAY_SECONDS = 15
+_REACTIONS_LOOK_SECONDS = 5
 MINUTE_SALES_TRIGGER_SECONDS = 60
-# These queries take that many times the records at once: as often as silver's, so many would be fewer than come.
-_LARGER_BATCHES = 5
 _STOP_SECONDS = 60.0
 _EARLIEST = -2  # in Spark's offsets
 # The last line of a Python traceback: the exception's name, a colon, and what it says.
@@ -79,11 +78,10 @@ class Stream:
 
     def _start_bronze(self) -> None:
         handle = self._handle("bronze/events")
-        source = records(self._kafka(handle, [contract.topic for contract in self.settings.topics], _LARGER_BATCHES))
+        topics = [contract.topic for contract in self.settings.topics]
+        source = records(self._kafka(handle, topics, BRONZE_DELAY_SECONDS))
         batches = BronzeBatches(handle, self.lake.bronze, self.lake.ledger)
-        self._run(
-            handle, source, batches, POOL_BEHIND, max(BRONZE_TRIGGER_SECONDS, self.settings.ingest_trigger_seconds)
-        )
+        self._run(handle, source, batches, POOL_BEHIND, self.settings.ingest_trigger_seconds)
 
     def _idle(self) -> list[TopicContract]:
         """The reactions' topics that are empty and were never read: most drains run where no reaction does."""
@@ -104,14 +102,14 @@ class Stream:
         recovery = recovery_of(checkpoint(self.settings, handle.name))
         forgotten_at = recovery.recovered_at if recovery else None
         awaited = contract in self.settings.source_topics
-        kafka_rows = self._kafka(handle, [contract.topic], 1 if awaited else _LARGER_BATCHES)
+        kafka_rows = self._kafka(handle, [contract.topic], 0 if awaited else REACTIONS_DELAY_SECONDS)
         rows = first_deliveries(kafka_rows, contract, days, horizon, forgotten_at)
         batches = SilverBatches(
             handle, contract, days, horizon, silver, self.lake.quarantine, self.lake.ledger, self._pool
         )
         seconds, pool = self.settings.ingest_trigger_seconds, POOL_SILVER
         if not awaited:
-            seconds, pool = max(REACTIONS_TRIGGER_SECONDS, seconds), POOL_BEHIND
+            seconds, pool = max(_REACTIONS_LOOK_SECONDS, seconds), POOL_BEHIND
         self._run(handle, rows, batches, pool, seconds)
 
     def start_minute_sales(self) -> None:
@@ -161,8 +159,11 @@ class Stream:
 
     # --- Wiring ---------------------------------------------------------------------------------------------------
 
-    def _kafka(self, handle: QueryHandle, topics: Sequence[str], times: int) -> DataFrame:
-        reader = self.spark.readStream.format("kafka")
+    def _kafka(self, handle: QueryHandle, topics: Sequence[str], delay: float) -> DataFrame:
+        """The records of ``topics``; in a continuous stream fewer than a batch takes wait for ``delay`` seconds."""
+        reader, most = self.spark.readStream.format("kafka"), self.settings.ingest_max_offsets_per_batch
+        if delay and not self.available_now:  # which would leave unread what is less than a batch
+            reader = reader.option("minOffsetsPerTrigger", most).option("maxTriggerDelay", f"{delay}s")
         for key, value in kafka.spark_options(self.settings).items():
             reader = reader.option(key, value)
         rows = (
@@ -170,7 +171,7 @@ class Stream:
             .option("startingOffsets", self._starting_offsets(handle, topics))
             .option("failOnDataLoss", "true")
             .option("includeHeaders", "true")
-            .option("maxOffsetsPerTrigger", times * self.settings.ingest_max_offsets_per_batch)
+            .option("maxOffsetsPerTrigger", most)
             .option("kafka.isolation.level", "read_committed")
             .option("kafka.fetch.max.wait.ms", "50")
             .load()
