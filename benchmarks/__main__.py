@@ -45,6 +45,8 @@ app = typer.Typer(
 
 Events = Annotated[int, typer.Option(min=1000, help="Events in the preloaded topic.")]
 WarmUp = Annotated[float, typer.Option(min=0, help="Seconds of work before anything is timed.")]
+Rate = Annotated[float, typer.Option(min=1, help="Sales a second.")]
+Measured = Annotated[float, typer.Option(min=5, help="Seconds that are measured.")]
 Alone = Annotated[bool, typer.Option("--alone", help="Without the ingest beside it.")]
 Trial = Annotated[bool, typer.Option("--trial", help="Print the result; record and render nothing.")]
 
@@ -94,7 +96,7 @@ def single_process(events: Events = 1_000_000, warm_up_seconds: WarmUp = 90, tri
 @app.command()
 def freshness(
     rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 120,
+    seconds: Measured = 120,
     warm_up_seconds: WarmUp = 120,
     trial: Trial = False,
 ) -> None:
@@ -106,8 +108,8 @@ def freshness(
 
 @app.command()
 def reactions(
-    rate: Annotated[float, typer.Option(min=1, help="Sales a second.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 60,
+    rate: Rate = 1000,
+    seconds: Measured = 60,
     warm_up_seconds: WarmUp = 90,
     alone: Alone = False,
     trial: Trial = False,
@@ -120,8 +122,8 @@ def reactions(
 
 @app.command("reactions_metrics")
 def reactions_metrics(
-    rate: Annotated[float, typer.Option(min=1, help="Sales a second.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 60,
+    rate: Rate = 1000,
+    seconds: Measured = 60,
     warm_up_seconds: WarmUp = 90,
     alone: Alone = False,
     trial: Trial = False,
@@ -139,8 +141,8 @@ def reactions_metrics(
 @app.command("reactions_state")
 def reactions_state(
     cards: Annotated[int, typer.Option(min=1000, help="Cards in the state before.")] = 1_000_000,
-    rate: Annotated[float, typer.Option(min=1, help="Sales a second.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=5, help="Seconds that are measured.")] = 60,
+    rate: Rate = 1000,
+    seconds: Measured = 60,
     alone: Alone = False,
     trial: Trial = False,
 ) -> None:
