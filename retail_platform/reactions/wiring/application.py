@@ -22,7 +22,7 @@ from retail_platform.reactions.applications import ReactionApplication
 from retail_platform.settings import Settings
 
 # A result is readable when its transaction is committed: this is the floor of the latency, and each commit costs.
-_COMMIT_SECONDS = 0.1
+_COMMIT_SECONDS = 0.08
 
 # How long a process that was killed holds things up: its partitions until the group misses it, and its open transaction,
 # behind which nobody reads on. The defaults are 45 and 60 seconds; Kafka allows a session no less than 6.
