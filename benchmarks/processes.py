@@ -16,6 +16,7 @@ from typing import NamedTuple
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LOOK_SECONDS = 0.2
+_YOUNG_SECONDS = 0.5
 # Longer than the ingest takes to end itself.
 _INTERRUPTED_SECONDS = 100.0
 _TERMINATED_SECONDS, _KILLED_SECONDS = 30.0, 10.0
@@ -59,13 +60,17 @@ class Tree:
     _known: dict[int, int] = field(default_factory=dict)
 
     def look(self) -> list[Stat]:
-        """The live members; notes the highest sum of resident memory seen, and what it was made of by program."""
+        """The live members; notes the highest sum of resident memory seen, and what it was made of by program.
+
+        Members of the last moment are not in the sum: until it becomes another program, a fork has its parent's memory, once.
+        """
         everyone = {found.pid: found for found in map(stat, _pids()) if found and not found.zombie}
         members = [found for pid, found in everyone.items() if self._belongs(pid, everyone)]
         self._known = {found.pid: found.started for found in members}
-        total = sum(found.rss_bytes for found in members)
+        lasting = [found for found in members if found.started < _now() - _YOUNG_SECONDS * _TICKS]
+        total = sum(found.rss_bytes for found in lasting)
         if total > self.peak_bytes:
-            self.peak_bytes, self.peak_parts = total, _by_program(members)
+            self.peak_bytes, self.peak_parts = total, _by_program(lasting)
         return members
 
     def _belongs(self, pid: int, everyone: dict[int, Stat]) -> bool:
@@ -74,6 +79,11 @@ class Tree:
                 return True
             pid = found.parent
         return False
+
+
+def _now() -> float:
+    """Since the machine's start, in the ticks of ``Stat.started``."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS
 
 
 @contextlib.contextmanager
