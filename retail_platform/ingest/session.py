@@ -47,8 +47,6 @@ def prepare_environment(settings: Settings) -> None:
         os.environ["JAVA_HOME"] = str(java_home())
     if settings.spark_is_local:
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-        # RocksDB allocates in many threads, and glibc gives each core eight arenas, which it never hands back whole.
-        os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     if SparkContext._active_spark_context is None:  # noqa: SLF001
         shutil.rmtree(scratch(settings), ignore_errors=True)
         scratch(settings).mkdir(parents=True, exist_ok=True)
