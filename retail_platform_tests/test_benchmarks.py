@@ -164,8 +164,10 @@ def test_nothing_that_a_measured_process_started_is_left_though_its_parent_has_e
     with process.stdout, ended(process) as tree:
         grandchild = int(process.stdout.readline())
         assert {member.pid for member in tree.look()} == {process.pid, grandchild}
-        time.sleep(0.6)  # what has just started is not in the sum
-        assert {member.pid for member in tree.look()} == {process.pid, grandchild}
+        patience = time.monotonic() + 10
+        while not tree.peak_bytes:  # what has just started is not in the sum
+            assert {member.pid for member in tree.look()} == {process.pid, grandchild}
+            assert time.monotonic() < patience
         process.stdin.close()
         process.wait()
         assert [member.pid for member in tree.look()] == [grandchild]

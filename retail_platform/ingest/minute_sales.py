@@ -38,8 +38,7 @@ class MinuteSalesBatches:
             self._sum_again(rows)
 
     def _sum_again(self, rows: DataFrame) -> None:
-        touched = rows.select(_minute().alias("minute"), "business_date").distinct().persist()
-        try:
+        with kept(rows.select(_minute().alias("minute"), "business_date").distinct()) as touched:
             seen = (
                 touched.withColumn("event_time", F.col("minute"))
                 .agg(
@@ -63,8 +62,6 @@ class MinuteSalesBatches:
             )
             with kept(again) as sums:  # MERGE reads its source twice
                 self._merge(sums, sorted({row["business_date"] for row in seen["hours"]}))
-        finally:
-            touched.unpersist()
 
     def _merge(self, again: DataFrame, dates: Sequence[dt.date]) -> None:
         pruned = ", ".join(f"date'{date}'" for date in dates)

@@ -14,6 +14,6 @@ _AUTOGROUP = Path("/proc/self/autogroup")
 def give_way(niceness: int) -> None:
     """Make this process, and what it starts, so much nicer; its session too, where that is its own."""
     os.nice(niceness)
-    if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():
-        with contextlib.suppress(OSError):
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # no such file, or not allowed here: then niceness is all there is
             _AUTOGROUP.write_text(str(niceness))
