@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import report, results
+from benchmarks.machine import await_quiet
 from benchmarks.progress import err, say
 from retail_platform.errors import RetailError
 from retail_platform.settings import PROJECT_ROOT
@@ -309,6 +310,8 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _run(name: str, measure: Callable[[], dict[str, Any]], trial: bool) -> None:
+    if not trial:
+        await_quiet()
     result = results.measured(measure)
     typer.echo(json.dumps(result["figures"], indent=1))
     if not trial:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.progress import say
 from retail_platform.embedded.jars import locked
 from retail_platform.embedded.java import find_java
 from retail_platform.settings import PROJECT_ROOT
 
 _PACKAGES = ("pyspark", "deltalake", "pyarrow", "aiokafka", "duckdb", "dagster", "dbt-core", "dbt-duckdb")
 _KIB_PER_GIB = 1024**2
+_MOST_LOAD_A_CORE = 0.5
+_MOST_QUIET_SECONDS = 300.0
+_LOOK_SECONDS = 5.0
 
 
 def machine() -> dict[str, Any]:
@@ -43,6 +48,21 @@ def versions() -> dict[str, str]:
 def load_average() -> float:
     """How many processes wanted a core in the last minute."""
     return round(os.getloadavg()[0], 2)
+
+
+def await_quiet() -> None:
+    """Wait until the machine has nothing else to do, five minutes at most: what ran before is heard for a while."""
+    deadline = time.monotonic() + _MOST_QUIET_SECONDS
+    cores = len(os.sched_getaffinity(0))
+    if busy(load_average(), cores):
+        say("waiting for the machine to be quiet …")
+    while busy(load_average(), cores) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+
+
+def busy(load: float, cores: int) -> bool:
+    """Whether a machine with that load average has something else to do."""
+    return load > _MOST_LOAD_A_CORE * cores
 
 
 def git_commit() -> str:

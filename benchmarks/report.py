@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import busy
 from benchmarks.results import Result
 from benchmarks.soak import MOST_GROWTH
 from retail_platform.settings import PROJECT_ROOT
 
 DOCUMENT = PROJECT_ROOT / "docs" / "benchmarks.md"
 
-_MOST_LOAD = 0.5
 Figures = dict[str, Any]
 
 
@@ -305,14 +305,13 @@ def _row(goal: Goal, result: Result | None) -> str:
 
 def _section(name: str, result: Result) -> list[str]:
     machine, versions = result["machine"], result["versions"]
-    busy = result["load_before"] > _MOST_LOAD * machine["cores"]
+    warning = " (**the machine was busy: measure again before you rely on it**)"
     return [
         f"## {name}",
         "",
         f"- {result['measured_at']}, commit `{result['commit']}`",
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}",
-        f"- load average before: {result['load_before']}"
-        + (" (**the machine was busy: measure again before you rely on it**)" if busy else ""),
+        f"- load average before: {result['load_before']}" + warning * busy(result["load_before"], machine["cores"]),
         f"- {', '.join(f'{package} {number}' for package, number in versions.items())}",
         f"- parameters: {', '.join(f'{key} {value}' for key, value in result['parameters'].items())}",
         "",

@@ -1,13 +1,15 @@
 """A day of trade in minutes, with the maintenance on: what grows, and what stays within bounds?
 
 A simulated hour takes a minute or so, and its events have a real day's rise and fall. Batches cannot be made faster by
-that: what grows by the batch is told for each thousand of them. Days do not pass: today's partitions are left to the
+that: what grows by the batch is told for each thousand of them. Nor does the deduplication forget faster: what a checkpoint
+weighs is told for each event_id that it remembers. Days do not pass: today's partitions are left to the
 stream, and no version grows older than the history that is kept. What the maintenance does to those is tested
 (``retail_platform_tests/ingest/test_maintenance.py``).
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import multiprocessing
 import statistics
@@ -27,6 +29,7 @@ from retail_platform.contracts import ALL_TABLES, INGEST_BATCHES
 from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.lakehouse import requests
 from retail_platform.lakehouse.lease import holder
+from retail_platform.lakehouse.reading import ledger
 from retail_platform.settings import Settings
 
 HOURS = 24
@@ -35,7 +38,7 @@ MOST_GROWTH = {
     "job_mib": 1.15,
     "broker_mib": 1.15,
     "checkpoint_files": 1.2,
-    "checkpoint_mib": 1.5,
+    "checkpoint_bytes_per_id": 1.5,
     "batch_seconds": 1.5,
 }
 _MAINTENANCE_EVERY_HOURS = 6
@@ -48,12 +51,17 @@ _QUIETEST, _BUSIEST_HOUR = 0.2, 16
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What there is at the end of a simulated hour; ``batch_seconds`` is the median of the slowest query's batches."""
+    """What there is at the end of a simulated hour.
+
+    ``remembered``: the event_ids in the deduplication's state. ``batch_seconds``: the median of the slowest query's batches.
+    """
 
     job_mib: int
     broker_mib: int
     checkpoint_files: int
     checkpoint_mib: float
+    checkpoint_bytes_per_id: int
+    remembered: int
     lake_files: int
     lake_mib: float
     log_files: int
@@ -147,19 +155,28 @@ def _state(job: Job, batch_seconds: float) -> Hour:
     found = stat(broker_pid) if broker_pid else None
     checkpoints, lake = _sizes(settings.checkpoints_dir), _sizes(settings.lake_dir)
     log = [path for path in lake if "_delta_log" in path.parts]
-    ledger = [path for path in lake if path.is_relative_to(settings.lake_dir / INGEST_BATCHES.path)]
+    entries = [path for path in lake if path.is_relative_to(settings.lake_dir / INGEST_BATCHES.path)]
+    remembered = _remembered(settings)
     return Hour(
         job_mib=sum(member.rss_bytes for member in job.tree.look()) // _MIB,
         broker_mib=found.rss_bytes // _MIB if found else 0,
         checkpoint_files=len(checkpoints),
         checkpoint_mib=round(sum(checkpoints.values()) / _MIB, 1),
+        checkpoint_bytes_per_id=round(sum(checkpoints.values()) / max(remembered, 1)),
+        remembered=remembered,
         lake_files=len(lake) - len(log),
         lake_mib=round(sum(lake.values()) / _MIB, 1),
         log_files=len(log),
-        ledger_files=len([path for path in ledger if "_delta_log" not in path.parts]),
+        ledger_files=len([path for path in entries if "_delta_log" not in path.parts]),
         batches=sum(query.batch_id + 1 for query in job.beat().queries),
         batch_seconds=round(batch_seconds, 2),
     )
+
+
+def _remembered(settings: Settings) -> int:
+    """An event_id lasts for two horizons: the watermark is one behind, and what it is to drop another."""
+    lasting = 2 * dt.timedelta(minutes=settings.ingest_dedupe_horizon_minutes)
+    return sum(entry.events + entry.refused for entry in ledger(settings, dt.datetime.now(dt.UTC) - lasting))
 
 
 def _sizes(folder: Path) -> dict[Path, int]:

@@ -125,7 +125,9 @@ def test_a_simulated_day_has_the_mean_load_and_is_busiest_in_the_afternoon() -> 
 
 
 def steady_day() -> list[soak.Hour]:
-    return [soak.Hour(1000, 300, 90, 5.0, 200 * n, 10.0, 300 * n, 1, 100 * n, 0.5) for n in range(soak.HOURS)]
+    return [
+        soak.Hour(1000, 300, 90, 5.0, 90, 60_000, 200 * n, 10.0, 300 * n, 1, 100 * n, 0.5) for n in range(soak.HOURS)
+    ]
 
 
 def test_no_record_of_the_hostile_load_is_valid_and_each_kind_is_among_them():

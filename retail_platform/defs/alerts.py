@@ -31,7 +31,7 @@ from retail_platform.alerts.incidents import (
 from retail_platform.alerts.routing import Owner, Severity
 from retail_platform.defs import reactions, stream
 from retail_platform.defs.automation import RANGE_END, RANGE_START
-from retail_platform.defs.common import why_step_failed
+from retail_platform.defs.common import is_by_checks, why_step_failed
 from retail_platform.defs.stream import JOB as STREAM_JOB
 from retail_platform.defs.supervisor import stream_runs
 from retail_platform.errors import RetailError
@@ -268,24 +268,19 @@ def _short(names: Sequence[str]) -> str:
 
 
 def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
-    """Why a run failed, in a line; ``None`` when blocking checks failed it and nothing else: they are told themselves."""
+    """Why a run failed, in a line; ``None`` when checks failed it and nothing else: they are told themselves."""
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     events = [
         record.event_log_entry.get_dagster_event()
         for record in instance.get_records_for_run(run.run_id, of_type=kinds).records
     ]
     steps = [event for event in events if event.is_step_failure]
-    causes = [event for event in steps if not _by_a_check(event)]
+    causes = [event for event in steps if not is_by_checks(event)]
     if steps and not causes:
         return None
     said = [why_step_failed(event) for event in causes] or [event.message or "" for event in events]
     more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
     return f"{said[0]}{more}" if said else "the run ended without a word"
-
-
-def _by_a_check(event: dg.DagsterEvent) -> bool:
-    error = event.step_failure_data.error
-    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def _days(tags: Mapping[str, str]) -> Days:

@@ -30,6 +30,8 @@ QUIET_CONSOLE: dict[str, Any] = {"loggers": {"console": {"config": {"log_level":
 #: Writers of the embedded warehouse take turns; see ``dagster.yaml``.
 WAREHOUSE_POOL = "warehouse"
 
+_FAILED_CHECKS = "failed_checks"
+
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition a business date, from PARTITIONS_START_DATE to today, which is still open."""
@@ -131,6 +133,21 @@ def one_line_failures() -> Iterator[None]:
         yield
     except RetailError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+def failed_by_checks(names: Sequence[str]) -> dg.Failure:
+    """What to raise when checks that a step has reported, and nothing else, are why it cannot go on."""
+    return dg.Failure(
+        description=f"failed checks: {', '.join(names)}", metadata={_FAILED_CHECKS: list(names)}, allow_retries=False
+    )
+
+
+def is_by_checks(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed by its checks alone: those that Dagster calls blocking, or those of a tool that it runs."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None:
+        return _FAILED_CHECKS in data.user_failure_data.metadata
+    return data.error is not None and data.error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def why_step_failed(event: dg.DagsterEvent) -> str:

@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
+    DbtCliResource,
+    dbt_assets,
+)
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from packaging.version import Version
 
-from retail_platform.defs.common import WAREHOUSE_POOL, daily_partitions, dates_of
+from retail_platform.defs.common import WAREHOUSE_POOL, daily_partitions, dates_of, failed_by_checks
 from retail_platform.settings import Settings
 from retail_platform.warehouse.dbt import (
     DBT_PROJECT,
@@ -20,6 +27,7 @@ from retail_platform.warehouse.dbt import (
     dbt_manifest,
     dbt_target,
     exported,
+    faults,
     fx_rates_loaded,
     query_tag,
     window,
@@ -124,11 +132,26 @@ def _models(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
         """Build and test the models over these dates, in one dbt invocation."""
         dates = dates_of(context)
         # The resource hands this process's environment on to the dbt that it starts.
-        with exported(window(dates) | query_tag(context.run_id, dates)):
+        with exported(window(dates) | query_tag(context.run.run_id, dates)):
             invocation = dbt.cli(["build", "--exclude", "test_type:unit"], context=context, target_path=target)
-        yield from invocation.stream()
+        yield from _built(invocation, target)
 
     return models
+
+
+def _built(invocation: DbtCliInvocation, target: Path) -> Iterator[Any]:
+    """What the invocation reports; when tests failed and nothing else did, the step fails by the names of their checks."""
+    failed = []
+    try:
+        for event in invocation.stream():
+            if isinstance(event, dg.AssetCheckResult) and not event.passed:
+                failed.append(event)
+            yield event
+    except DagsterDbtCliRuntimeError:
+        errors = [str(check.check_name) for check in failed if check.severity is dg.AssetCheckSeverity.ERROR]
+        if errors and len(errors) == len(faults(target)):
+            raise failed_by_checks(errors) from None
+        raise
 
 
 def _layer(node: Mapping[str, Any]) -> str:

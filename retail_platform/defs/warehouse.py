@@ -60,7 +60,7 @@ def _load(settings: Settings, table: Table) -> dg.AssetsDefinition:
         with one_line_failures():
             # Before the manifest is read: a file that comes in between makes the load look older, never newer, than it is.
             known = fingerprints(settings, table) if by_partition(table) else {}
-            result = open_warehouse(settings).load(manifest(settings, table, dates), context.run_id)
+            result = open_warehouse(settings).load(manifest(settings, table, dates), context.run.run_id)
         rows = [(entry.business_date, entry.rows, *entry.sums.values()) for entry in result.dates]
         sums: Sequence[str] = tuple(result.dates[0].sums) if result.dates else ()
         return dg.MaterializeResult(

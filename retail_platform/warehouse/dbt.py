@@ -7,6 +7,7 @@ import csv
 import datetime as dt
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 
 #: Every mart: a model of ``models/marts``.
 MARTS = tuple(sorted(path.stem for path in (DBT_PROJECT / "models" / "marts").glob("*.sql")))
+_FAULTY = ("error", "fail")
 _SOURCES = (".sql", ".yml", ".csv")
 
 
@@ -104,6 +106,12 @@ def dbt_manifest(settings: Settings) -> Path:
 def dbt_target(settings: Settings) -> Path:
     """Where dbt writes when it builds: apart from the manifest, which others read meanwhile."""
     return settings.retail_home / "dbt" / "target"
+
+
+def faults(target: Path) -> list[str]:
+    """The nodes (models, tests, …) that dbt's last command in ``target`` could not build or that failed, by unique_id."""
+    results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
+    return [entry["unique_id"] for entry in results if entry["status"] in _FAULTY]
 
 
 def _project_digest(settings: Settings) -> str:

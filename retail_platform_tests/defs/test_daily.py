@@ -15,6 +15,7 @@ import pytest
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.defs import build_defs
 from retail_platform.defs.automation import DAILY_JOB, LAKE_CHECKS_JOB
+from retail_platform.defs.common import is_by_checks, why_step_failed
 from retail_platform.defs.execution import RunOutcome, prepare_dagster_home, run_job
 from retail_platform.producer import online_retail
 from retail_platform.settings import Settings
@@ -110,6 +111,31 @@ def test_a_days_broken_figures_fail_the_tie_out_by_name(month: tuple[Settings, R
     assert not found.passed
     assert found.description == "marts/agg_daily_kpis 2010-12-03: orders is 74, silver has 73"
     assert _evaluate(settings, key, "2010-12-02").passed
+
+
+def test_a_failed_dbt_test_fails_the_step_by_its_name_and_is_told_as_a_check_alone(
+    month: tuple[Settings, RunOutcome], tmp_path: Path
+) -> None:
+    settings = _copy(month[0], tmp_path)
+    with duckdb.connect(settings.warehouse_path) as connection:
+        connection.execute("update raw.transaction_lines set channel = 'fax' where business_date = '2010-12-03'")
+    prepare_dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        result = (
+            build_defs(settings)
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(["staging", "stg_transaction_lines"])],
+                partition_key="2010-12-03",
+                raise_on_error=False,
+            )
+        )
+    (failed,) = [found for found in result.get_asset_check_evaluations() if not found.passed]
+    assert failed.asset_key == dg.AssetKey(["staging", "stg_transaction_lines"])
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    assert why_step_failed(step) == f"dbt_models: failed checks: {failed.check_name}"
+    assert is_by_checks(step)
 
 
 def test_a_row_that_the_warehouse_lost_fails_the_reconciliation_by_name(
