@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from benchmarks.processes import Tree
@@ -40,13 +41,17 @@ class Platform(DagsterApi):
         self.settings = settings
         command = [str(Path(sys.executable).with_name("retail")), "dev", "--port", str(port)]
         env = driver_environment(settings, ingest_nice=settings.ingest_nice)
-        self.process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL)
+        self.log = settings.retail_home.with_name("dev.log")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, env=env, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def until(self, what: str, holds: Callable[[], Any]) -> Any:
         """Wait until ``holds`` answers with something true."""
         deadline = time.monotonic() + _SECONDS
         while True:
-            assert self.process.poll() is None, "retail dev ended"
+            assert self.process.poll() is None, self.log.read_text()
             try:
                 found = holds()
             except (urllib.error.URLError, ConnectionError):
@@ -179,8 +184,9 @@ def test_a_killed_driver_is_started_again_by_the_sensor_and_nothing_is_lost(plat
     platform.until("all events in silver, once", complete)
 
 
-def test_ctrl_c_ends_all_of_it(platform: Platform) -> None:
+def test_ctrl_c_ends_all_of_it_and_well(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = holder(platform.settings)
+    said = len(platform.log.read_text())
     platform.process.send_signal(signal.SIGINT)
     assert platform.process.wait(_SECONDS) == 0
     assert holder(platform.settings) is None
@@ -189,6 +195,15 @@ def test_ctrl_c_ends_all_of_it(platform: Platform) -> None:
     assert owner is not None
     with pytest.raises(ProcessLookupError):
         os.kill(owner.pid, 0)
+    assert "Traceback" not in platform.log.read_text()[said:]
+    monkeypatch.setenv("DAGSTER_HOME", str(platform.settings.dagster_home))
+    with dg.DagsterInstance.get() as instance:
+        streams = [
+            record.dagster_run for record in instance.get_run_records() if "_stream" in record.dagster_run.job_name
+        ]
+    last = {run.job_name: run.status for run in reversed(streams)}
+    assert last == dict.fromkeys(last, dg.DagsterRunStatus.SUCCESS)
+    assert "ingest_stream" in last
 
 
 def _figures(settings: Settings) -> list[dict[str, str]]:

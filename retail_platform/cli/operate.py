@@ -19,6 +19,7 @@ from rich.table import Table
 
 from retail_platform.cli.app import app, err, out
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import Heartbeat
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment, get_settings
 
 _PANEL = "Operate"
@@ -91,14 +92,32 @@ def _dagster_dev(settings: Settings, home: str, port: int) -> int:
         err.print("stopping …")
         return 0
     finally:
-        _end_session(process)
+        _end_session(settings, process)
 
 
-def _end_session(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt, then terminate, then kill every process of the session, so that none is left behind."""
-    for number, seconds in ((signal.SIGINT, 30.0), (signal.SIGTERM, 100.0), (signal.SIGKILL, 10.0)):
+def _end_session(settings: Settings, process: subprocess.Popen[bytes]) -> None:
+    """Have Dagster and the streams end; then terminate, then kill what is there of the session, so that none is left.
+
+    The streams are told themselves, so that their runs end well: Dagster's code server waits for its runs, and a run that is
+    interrupted has failed. What a sensor still starts meanwhile is told as well.
+    """
+    from retail_platform.defs.history import stop_streams
+
+    told: set[int] = set()
+
+    def is_new(beat: Heartbeat) -> bool:
+        known = beat.pid in told
+        told.add(beat.pid)
+        return not known
+
+    for tell, number, seconds in (
+        # The first process ends the others. Each that is interrupted itself would say so by a traceback.
+        (os.kill, signal.SIGINT, 60.0),
+        (os.killpg, signal.SIGTERM, 100.0),
+        (os.killpg, signal.SIGKILL, 10.0),
+    ):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+            tell(process.pid, number)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             process.poll()
@@ -106,7 +125,8 @@ def _end_session(process: subprocess.Popen[bytes]) -> None:
                 os.killpg(process.pid, 0)
             except ProcessLookupError:
                 return
-            time.sleep(0.1)
+            stop_streams(settings, is_new)
+            time.sleep(0.2)
 
 
 def _stop_stream(settings: Settings) -> None:

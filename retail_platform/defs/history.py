@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.heartbeat import INGEST, read_heartbeat
+from retail_platform.lakehouse.heartbeat import INGEST, Heartbeat, read_heartbeat
 from retail_platform.lakehouse.lease import holder
 from retail_platform.lakehouse.requests import ask_to_stop
 from retail_platform.reactions.applications import APPLICATIONS
@@ -101,10 +101,15 @@ def stop_streams_of(settings: Settings, run_ids: Collection[str]) -> list[str]:
     A code server that is killed alone, without what it had started, leaves its runs' processes behind. They would work on
     for hours, in no run, and keep the lake from the stream that the supervisor starts next.
     """
+    return stop_streams(settings, lambda beat: beat.run_id in run_ids)
+
+
+def stop_streams(settings: Settings, chosen: Callable[[Heartbeat], bool]) -> list[str]:
+    """Ask the streams whose heartbeat is ``chosen`` to stop between two batches, without waiting for it; their names."""
     stopped = []
     for stream in (INGEST, *(application.name for application in APPLICATIONS)):
         beat = read_heartbeat(settings, stream)
-        if beat is None or beat.run_id not in run_ids:
+        if beat is None or not chosen(beat):
             continue
         if stream == INGEST and settings.stream_is_elsewhere:
             owner = holder(settings)

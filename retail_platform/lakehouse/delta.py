@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow as pa
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from retail_platform.contracts.model import Table
+from retail_platform.contracts.model import Column, Table
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.location import has_delta, open_delta, table_uri
 from retail_platform.settings import Settings
@@ -111,7 +111,13 @@ class LakeTable:
         """Set the table's Delta properties, in a commit that carries the identities on."""
         pairs = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
         with self._carrying_on() as session:
-            session.sql(f"alter table delta.`{self.path.replace('`', '``')}` set tblproperties ({pairs})")
+            session.sql(f"alter table {self._name} set tblproperties ({pairs})")
+
+    def add_columns(self, columns: Sequence[Column]) -> None:
+        """Add ``columns`` in one commit; no file is written again, and the rows that are there have null in them."""
+        listed = ", ".join(f"`{column.name}` {column.type.spark} comment {_quoted(column)}" for column in columns)
+        with self._carrying_on() as session:
+            session.sql(f"alter table {self._name} add columns ({listed})")
 
     def vacuum(self, hours: float) -> None:
         """Delete the files that no version of the last ``hours`` needs. Batches go on meanwhile: their files are younger.
@@ -126,6 +132,10 @@ class LakeTable:
         # The default is to list the folders in 10,000 tasks: on two cores that takes minutes a table.
         session.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", str(_LISTING_TASKS))
         DeltaTable.forPath(session, self.path).vacuum(hours)
+
+    @property
+    def _name(self) -> str:
+        return f"delta.`{self.path.replace('`', '``')}`"
 
     @cached_property
     def _log(self) -> deltalake.DeltaTable:
@@ -152,14 +162,17 @@ class LakeTable:
 def open_table(spark: SparkSession, settings: Settings, table: Table) -> LakeTable:
     """Create ``table`` where the lake lacks it, and read from its newest commit what is in it.
 
+    Optional columns that the contract has gained since are added.
+
     Raises:
-        RetailError: the newest commit was not made by this platform.
+        RetailError: the newest commit was not made by this platform; or a column that the table lacks is not optional.
     """
     path = table_uri(settings, table)
     if not has_delta(settings, table):
         _create(spark, path, table)
     # Read without Spark: a commit file says it all, and Spark's own history costs a job a table at every start.
-    newest = open_delta(settings, table).history(1)[0]
+    log = open_delta(settings, table)
+    newest = log.history(1)[0]
     try:
         writers = json.loads(newest["userMetadata"])["writers"]
     except (TypeError, ValueError, KeyError):
@@ -167,7 +180,27 @@ def open_table(spark: SparkSession, settings: Settings, table: Table) -> LakeTab
             f"{path}: version {newest['version']} was not written by this platform, so it cannot tell what is in; "
             "restore the version before it (RESTORE TABLE … TO VERSION AS OF) or rebuild the table"
         ) from None
-    return LakeTable(spark, table, path, dict(writers), lambda: open_delta(settings, table))
+    opened = LakeTable(spark, table, path, dict(writers), lambda: open_delta(settings, table))
+    gained = _gained(table, path, [entry.name for entry in log.schema().fields])
+    if gained:
+        opened.add_columns(gained)
+    return opened
+
+
+def _gained(table: Table, path: str, names: Sequence[str]) -> list[Column]:
+    gained = [column for column in table.columns if column.name not in names]
+    required = [column.name for column in gained if not column.nullable]
+    if required:
+        raise RetailError(
+            f"{path} has no column {required[0]}, which its contract requires, and the rows that are there cannot have it; "
+            "make the field optional, or start over (`retail reset`)"
+        )
+    return gained
+
+
+def _quoted(column: Column) -> str:
+    escaped = column.description.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _create(spark: SparkSession, path: str, table: Table) -> None:

@@ -31,16 +31,21 @@ def rows_over(tables: Mapping[str, Manifest], sql: str, parameters: Sequence[Any
         connection.execute("set threads = 2")
         for name, contents in tables.items():
             let_read(connection, contents.file_system)
-            connection.execute(f"create view {name} as {_select(contents)}")
+            connection.execute(f"create view {name} as {rows_sql(contents)}")
         return connection.execute(sql, list(parameters)).fetchall()
 
 
-def _select(contents: Manifest) -> str:
+def rows_sql(contents: Manifest) -> str:
+    """The manifest's rows, as a query of DuckDB: the contract's columns, in its order, and null in those that a file lacks."""
+    columns = (f'cast(null as {column.type.duckdb}) as "{column.name}"' for column in contents.table.columns)
+    nothing = f"select {', '.join(columns)} where false"
     if not contents.files:
-        columns = (f'cast(null as {column.type.duckdb}) as "{column.name}"' for column in contents.table.columns)
-        return f"select {', '.join(columns)} where false"
+        return nothing
     files = ", ".join(f"'{path.replace(chr(39), chr(39) * 2)}'" for path in contents.files)
-    return f"select * from read_parquet([{files}], hive_partitioning = true)"
+    # A column that the contract has gained since is in the younger files only, or in none yet.
+    hive = "true" if contents.table.partition_by else "false"
+    there = f"select * from read_parquet([{files}], hive_partitioning = {hive}, union_by_name = true)"
+    return f"{nothing} union all by name {there}"
 
 
 def records_of(contents: Manifest, limit: int) -> list[dict[str, Any]]:

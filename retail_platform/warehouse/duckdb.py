@@ -20,6 +20,7 @@ from retail_platform.contracts import WAREHOUSE_TABLES, Table
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.location import let_read
 from retail_platform.lakehouse.manifest import BUSINESS_DATE, Manifest
+from retail_platform.lakehouse.reading import rows_sql
 from retail_platform.settings import Settings
 from retail_platform.warehouse import sql
 from retail_platform.warehouse.loading import (
@@ -164,6 +165,9 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"create schema if not exists {sql.RAW}")
     for table in (*WAREHOUSE_TABLES, sql.LOADS):
         connection.execute(sql.create_table(table, "duckdb"))
+    known = connection.execute(sql.raw_columns("duckdb")).fetchall()
+    for statement in sql.add_columns(known, "duckdb"):
+        connection.execute(statement)
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
@@ -184,14 +188,10 @@ def _stage(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
 def _read_files(manifest: Manifest) -> tuple[str, dict[str, object]]:
     """The statement that fills the stage from the files, and its parameters."""
     table = manifest.table
-    parameters: dict[str, object] = {"files": list(manifest.files)}
-    # Delta keeps the partition's value in the path, not in the file.
-    hive = f"true, hive_types = {{'{BUSINESS_DATE}': date}}" if sql.by_partition(table) else "false"
-    read = f"select {sql.columns_cast(table, 'duckdb')} from read_parquet($files, hive_partitioning = {hive})"
+    fill = f"insert into {_STAGE} by name select {sql.columns_cast(table, 'duckdb')} from ({rows_sql(manifest)})"
     if sql.by_partition(table) or manifest.dates is None:
-        return f"insert into {_STAGE} {read}", parameters
-    parameters["dates"] = list(manifest.dates)
-    return f"insert into {_STAGE} {read} where list_has_any(business_dates, $dates::date[])", parameters
+        return fill, {}
+    return f"{fill} where list_has_any(business_dates, $dates::date[])", {"dates": list(manifest.dates)}
 
 
 def _dates_of(connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[dt.date, ...]:

@@ -158,6 +158,8 @@ def _create_tables(session: Session) -> None:
     session.run(f"create schema if not exists {sql.identifier(sql.RAW, 'snowflake')}")
     for table in (*WAREHOUSE_TABLES, sql.LOADS):
         session.run(sql.create_table(table, "snowflake"))
+    for statement in sql.add_columns(session.rows(sql.raw_columns("snowflake")), "snowflake"):
+        session.run(statement)
 
 
 def _dates_of(session: Session, table: Table, stage: str) -> tuple[dt.date, ...]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from retail_platform.contracts import Column, Table
+from retail_platform.contracts import WAREHOUSE_TABLES, Column, Table
 from retail_platform.contracts.model import (
     DATE,
     INTEGER,
@@ -68,6 +68,24 @@ def create_table(table: Table, dialect: Dialect) -> str:
         for column in table.columns
     )
     return f"create table if not exists {address(table, dialect)} ({columns})"
+
+
+def raw_columns(dialect: Dialect) -> str:
+    """A query: table and column of every column in ``raw``, lower case."""
+    schema = identifier(RAW, dialect).replace('"', "'")
+    return f"select lower(table_name), lower(column_name) from information_schema.columns where table_schema = {schema}"
+
+
+def add_columns(known: Iterable[tuple[str, str]], dialect: Dialect) -> list[str]:
+    """DDL that adds to the tables of ``raw`` what their contracts have gained; ``known`` as :func:`raw_columns` gives it."""
+    there = set(known)
+    return [
+        f"alter table {address(table, dialect)} add column if not exists {identifier(column.name, dialect)} "
+        f"{spelling(column.type, dialect)}"
+        for table in (*WAREHOUSE_TABLES, LOADS)
+        for column in table.columns
+        if column.nullable and (table.name, column.name) not in there
+    ]
 
 
 def columns_cast(table: Table, dialect: Dialect) -> str:

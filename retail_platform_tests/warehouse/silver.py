@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -158,6 +159,11 @@ def write(
         storage_options=location._storage_options(settings),
         **options,
     )
+
+
+def without(table: Table, column: str) -> Table:
+    """The table as it was before its contract had gained a column."""
+    return replace(table, columns=tuple(each for each in table.columns if each.name != column))
 
 
 def replace_day(settings: Settings, table: Table, date: dt.date, rows: Sequence[Mapping[str, Any]]) -> None:

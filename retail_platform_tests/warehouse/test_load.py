@@ -14,7 +14,7 @@ from retail_platform.contracts import INGEST_BATCHES, WAREHOUSE_TABLES
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.settings import Settings
-from retail_platform.warehouse import LoadResult, open_warehouse
+from retail_platform.warehouse import LoadResult, open_warehouse, sql
 from retail_platform_tests.warehouse.silver import (
     COMMITTED,
     LINES,
@@ -22,6 +22,7 @@ from retail_platform_tests.warehouse.silver import (
     batch,
     line,
     replace_day,
+    without,
     write,
     write_lake,
 )
@@ -62,6 +63,23 @@ def test_values_arrive_as_the_contract_types_them(settings: Settings) -> None:
     assert row["append_time"] == (COMMITTED - dt.timedelta(milliseconds=500)).replace(tzinfo=None)
     assert row["business_date"] == FIRST
     assert row["region"] is None
+
+
+def test_a_column_that_the_contract_has_gained_is_added_and_null_in_what_was_there(settings: Settings) -> None:
+    older = without(LINES, "region")
+    write(settings, older, [line("a", FIRST)])
+    settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(settings.warehouse_path) as connection:
+        connection.execute("create schema raw")
+        connection.execute(sql.create_table(older, "duckdb"))
+    load(settings)
+    write(settings, LINES, [line("b", SECOND, region="North", latitude=51.5)], schema_mode="merge")
+    load(settings)
+    assert raw(settings, "event_id, region, latitude") == [
+        {"event_id": "a", "region": None, "latitude": None},
+        {"event_id": "b", "region": "North", "latitude": 51.5},
+    ]
+    assert open_warehouse(settings).reconcile(LINES, [FIRST, SECOND]) == []
 
 
 def test_loading_a_version_again_changes_nothing(settings: Settings) -> None:

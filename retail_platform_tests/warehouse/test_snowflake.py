@@ -28,7 +28,7 @@ from retail_platform.errors import RetailError, SettingsError
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.reactions.stock import levels
 from retail_platform.settings import Settings, load_settings
-from retail_platform.warehouse import LoadResult, open_warehouse, snowflake_session
+from retail_platform.warehouse import LoadResult, open_warehouse, snowflake_session, sql
 from retail_platform_tests.ingest.running import in_a_bucket
 from retail_platform_tests.warehouse.silver import (
     LINES,
@@ -37,6 +37,7 @@ from retail_platform_tests.warehouse.silver import (
     line,
     replace_day,
     row_of,
+    without,
     write,
     write_lake,
 )
@@ -105,6 +106,25 @@ def test_a_day_derived_again_loses_updates_and_gains_rows(settings: Settings) ->
     assert changes(load(settings, [FIRST])) == (1, 1, 1)
     assert [row["event_id"] for row in raw(settings, "event_id, quantity")] == ["changed", "new", "other"]
     assert open_warehouse(settings).loaded_versions(LINES, [FIRST, SECOND]) == {FIRST: 1, SECOND: 0}
+
+
+def test_a_column_that_the_contract_has_gained_is_added_and_null_in_what_was_there(settings: Settings) -> None:
+    older = without(LINES, "region")
+    write(settings, older, [line("a", FIRST)])
+
+    def create(session: snowflake_session.Session) -> None:
+        session.run('create schema if not exists "RAW"')
+        session.run(sql.create_table(older, "snowflake"))
+
+    snowflake_session.in_session(settings, create, "create what was there before")
+    load(settings)
+    write(settings, LINES, [line("b", SECOND, region="North", latitude=51.5)], schema_mode="merge")
+    load(settings)
+    assert [tuple(row.values()) for row in raw(settings, "event_id, region, latitude")] == [
+        ("a", None, None),
+        ("b", "North", 51.5),
+    ]
+    assert open_warehouse(settings).reconcile(LINES, [FIRST, SECOND]) == []
 
 
 def test_batches_are_loaded_by_the_dates_they_touched(settings: Settings) -> None:
