@@ -374,18 +374,8 @@ def test_metrics_that_are_killed_while_they_hold_sales_for_a_commit_count_each_o
     sold = [bought("tok-any", LONDON, number // 100, store_id=store, currency="USD") for number in range(sales)]
     messages = [message(event, event["transaction_id"]) for event in sold]
 
-    def newest(grain: str) -> list[dict[str, Any]]:
-        mine = [row for row in said(reactions_settings, LIVE_METRICS) if row["dimension_value"] == store]
-        cells: dict[str, dict[str, Any]] = {}
-        for row in mine:
-            assert row["revision"] > cells.get(row["metric_key"], {"revision": 0})["revision"]
-            cells[row["metric_key"]] = row
-        # Many sales, and few words: what comes between two commits is said once.
-        assert len(mine) < sales / 4
-        return [row for row in cells.values() if row["grain"] == grain]
-
     def counted(grain: str) -> int:
-        return sum(row["orders"] for row in newest(grain))
+        return sum(row["orders"] for row in cells(reactions_settings, store, grain))
 
     doomed = start(reactions_settings, METRICS)
     try:
@@ -398,10 +388,59 @@ def test_metrics_that_are_killed_while_they_hold_sales_for_a_commit_count_each_o
     assert counted("day") < sales
     with running(reactions_settings, METRICS) as process:
         until(process, "all sales", lambda: counted("day") >= sales and counted("minute") >= sales)
-    (day,), minutes = newest("day"), newest("minute")
-    assert (day["orders"], counted("minute"), counted("hour")) == (sales, sales, sales)
-    exact = [sum(Decimal(row["revenue_usd_exact"]) for row in rows) for rows in (minutes, [day])]
+    assert (counted("day"), counted("minute"), counted("hour")) == (sales, sales, sales)
+    exact = [sum_of(cells(reactions_settings, store, grain)) for grain in ("minute", "day")]
     assert exact == [sales * Decimal("25.0125")] * 2
+    # Many sales, and few words: what comes between two commits is said once.
+    assert len(of_store(reactions_settings, store)) < sales / 4
+
+
+@pytest.mark.soak
+def test_metrics_whose_partitions_move_to_another_process_and_back_count_each_sale_once(
+    reactions_settings: Settings,
+) -> None:
+    store, sales = f"S-{uuid.uuid4().hex[:8]}", 4000
+    sold = [bought("tok-any", LONDON, number // 100, store_id=store, currency="USD") for number in range(sales)]
+    messages = [message(event, event["transaction_id"]) for event in sold]
+    # A folder of its own, as on another machine: what it knows it has from Kafka alone.
+    elsewhere = reactions_settings.model_copy(update={"retail_home": reactions_settings.retail_home / "elsewhere"})
+
+    def counted(grain: str) -> int:
+        return sum(row["orders"] for row in cells(reactions_settings, store, grain))
+
+    with running(reactions_settings, METRICS) as process:
+        deliver(reactions_settings, messages[:1])
+        until(process, "the first sale", lambda: counted("day") == 1)
+        with running(elsewhere, METRICS):
+            sent = 0
+            while members(reactions_settings, METRICS) < 2:
+                deliver(reactions_settings, messages[sent : sent + 20])
+                sent = min(sent + 20, sales // 2)
+            deliver(reactions_settings, messages[sent : sales // 2])
+            until(process, "half of the sales", lambda: counted("minute") >= sales // 2)
+            deliver(reactions_settings, messages[sales // 2 :])
+        until(process, "all sales", lambda: counted("day") >= sales and counted("minute") >= sales)
+    assert (counted("day"), counted("minute"), counted("hour")) == (sales, sales, sales)
+    assert sum_of(cells(reactions_settings, store, "minute")) == sales * Decimal("25.0125")
+
+
+def of_store(settings: Settings, store: str) -> list[dict[str, Any]]:
+    """What was said of a store's metrics, in the order of each cell's."""
+    return [row for row in said(settings, LIVE_METRICS) if row["dimension_value"] == store]
+
+
+def cells(settings: Settings, store: str, grain: str) -> list[dict[str, Any]]:
+    """The newest of each cell of a store, each of which says more than the one before it."""
+    newest: dict[str, dict[str, Any]] = {}
+    for row in of_store(settings, store):
+        assert row["revision"] > newest.get(row["metric_key"], {"revision": 0})["revision"]
+        newest[row["metric_key"]] = row
+    return [row for row in newest.values() if row["grain"] == grain]
+
+
+def sum_of(rows: Iterable[dict[str, Any]]) -> Decimal:
+    """Their revenue."""
+    return sum((Decimal(row["revenue_usd_exact"]) for row in rows), Decimal(0))
 
 
 def test_a_topic_just_made_that_the_broker_does_not_name_yet_is_waited_for(
