@@ -14,10 +14,7 @@ _POOLS = Path(__file__).with_name("scheduler.xml")
 
 # With only its first compiler (-XX:TieredStopAtLevel=1) a JVM keeps 48 MB for compiled code. Spark fills that in a minute;
 # then the JVM compiles no more and interprets all that comes.
-#
-# What Kafka fetches and Parquet buffers is of a megabyte and more. In G1's smallest regions, which it chooses for a small heap,
-# that is "humongous", and each such piece may begin a concurrent mark: a seventh of a drain's CPU time.
-_JVM = "-XX:+UseG1GC -XX:G1HeapRegionSize=16m -XX:ReservedCodeCacheSize=240m"
+_JVM = "-XX:+UseG1GC -XX:ReservedCodeCacheSize=240m"
 
 
 def scratch(settings: Settings) -> Path:
