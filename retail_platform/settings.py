@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         "", description="More options of the Spark driver's JVM, e.g. -XX:TieredStopAtLevel=1 for short runs."
     )
     ingest_max_offsets_per_batch: int = Field(
-        10_000,
+        20_000,
         ge=100,
         description="Most Kafka records one micro-batch takes. More drain faster, and take more of SPARK_DRIVER_MEMORY.",
     )
