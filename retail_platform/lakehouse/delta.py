@@ -23,6 +23,7 @@ from pyspark.sql import DataFrame, SparkSession
 from retail_platform.contracts.model import Column, Table
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.location import has_delta, open_delta, table_uri
+from retail_platform.lakehouse.manifest import GAINED_COLUMNS
 from retail_platform.settings import Settings
 
 _LISTING_TASKS = 8
@@ -114,7 +115,8 @@ class LakeTable:
             session.sql(f"alter table {self._name} set tblproperties ({pairs})")
 
     def add_columns(self, columns: Sequence[Column]) -> None:
-        """Add ``columns`` in one commit; no file is written again, and the rows that are there have null in them."""
+        """Add ``columns``; no file is written again, and the rows that are there have null in them."""
+        self.set_properties({GAINED_COLUMNS: "true"})
         listed = ", ".join(f"`{column.name}` {column.type.spark} comment {_quoted(column)}" for column in columns)
         with self._carrying_on() as session:
             session.sql(f"alter table {self._name} add columns ({listed})")

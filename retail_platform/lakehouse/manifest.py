@@ -21,6 +21,8 @@ from retail_platform.lakehouse.location import data_file, file_system, open_delt
 from retail_platform.settings import Settings
 
 BUSINESS_DATE = "business_date"
+#: The property of a Delta table that has gained columns since it was created.
+GAINED_COLUMNS = "retail.gained_columns"
 
 # With these a Parquet file alone no longer says which rows and columns the table has.
 _UNREADABLE_FEATURES = frozenset({"deletionVectors", "columnMapping"})
@@ -31,8 +33,8 @@ class Manifest:
     """The files that hold ``table`` at ``version`` for ``dates``; ``dates`` is ``None`` for the whole table.
 
     A table that is not partitioned by business date lists all its files, whatever the dates. ``rows`` is what the log
-    says the files hold, ``None`` when it does not say; ``bytes`` is the sum of their sizes. ``file_system`` is what opens
-    files that are not on this machine.
+    says the files hold, ``None`` when it does not say; ``bytes`` is the sum of their sizes. ``uneven``: files may lack columns
+    that the contract has gained since they were written. ``file_system`` is what opens files that are not on this machine.
     """
 
     table: Table
@@ -41,6 +43,7 @@ class Manifest:
     files: tuple[str, ...]
     rows: int | None
     bytes: int
+    uneven: bool = False
     file_system: pafs.FileSystem | None = field(default=None, repr=False, compare=False)
 
 
@@ -65,7 +68,12 @@ def manifest(
         entries = [entry for entry in entries if entry[f"partition.{BUSINESS_DATE}"] in asked]
     files = tuple(sorted(data_file(settings, table, entry["path"]) for entry in entries))
     size = sum(entry["size_bytes"] for entry in entries)
-    return Manifest(table, delta.version(), asked, files, _rows(entries), size, file_system(settings))
+    uneven = GAINED_COLUMNS in delta.metadata().configuration or _lacks_columns(delta, table)
+    return Manifest(table, delta.version(), asked, files, _rows(entries), size, uneven, file_system(settings))
+
+
+def _lacks_columns(delta: DeltaTable, table: Table) -> bool:
+    return not {entry.name for entry in delta.schema().fields}.issuperset(table.column_names)
 
 
 def _open(settings: Settings, table: Table, version: int | None) -> DeltaTable:

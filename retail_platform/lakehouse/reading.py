@@ -36,16 +36,17 @@ def rows_over(tables: Mapping[str, Manifest], sql: str, parameters: Sequence[Any
 
 
 def rows_sql(contents: Manifest) -> str:
-    """The manifest's rows, as a query of DuckDB: the contract's columns, in its order, and null in those that a file lacks."""
+    """The manifest's rows, as a query of DuckDB: with every column of the contract, null in those that a file lacks."""
     columns = (f'cast(null as {column.type.duckdb}) as "{column.name}"' for column in contents.table.columns)
     nothing = f"select {', '.join(columns)} where false"
     if not contents.files:
         return nothing
     files = ", ".join(f"'{path.replace(chr(39), chr(39) * 2)}'" for path in contents.files)
-    # A column that the contract has gained since is in the younger files only, or in none yet.
-    hive = "true" if contents.table.partition_by else "false"
-    there = f"select * from read_parquet([{files}], hive_partitioning = {hive}, union_by_name = true)"
-    return f"{nothing} union all by name {there}"
+    options = f"hive_partitioning = {'true' if contents.table.partition_by else 'false'}"
+    if not contents.uneven:
+        return f"select * from read_parquet([{files}], {options})"
+    # By name, DuckDB opens every file before it knows which it needs.
+    return f"{nothing} union all by name select * from read_parquet([{files}], {options}, union_by_name = true)"
 
 
 def records_of(contents: Manifest, limit: int) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ import pytest
 
 from retail_platform.contracts import INGEST_BATCHES, WAREHOUSE_TABLES
 from retail_platform.errors import RetailError
-from retail_platform.lakehouse.manifest import manifest
+from retail_platform.lakehouse.location import open_delta
+from retail_platform.lakehouse.manifest import GAINED_COLUMNS, manifest
 from retail_platform.settings import Settings
 from retail_platform.warehouse import LoadResult, open_warehouse, sql
 from retail_platform_tests.warehouse.silver import (
@@ -68,6 +69,7 @@ def test_values_arrive_as_the_contract_types_them(settings: Settings) -> None:
 def test_a_column_that_the_contract_has_gained_is_added_and_null_in_what_was_there(settings: Settings) -> None:
     older = without(LINES, "region")
     write(settings, older, [line("a", FIRST)])
+    open_delta(settings, older).alter.set_table_properties({GAINED_COLUMNS: "true"}, raise_if_not_exists=False)
     settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(settings.warehouse_path) as connection:
         connection.execute("create schema raw")
