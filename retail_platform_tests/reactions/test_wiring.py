@@ -25,6 +25,7 @@ from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
 from retail_platform.defs import reactions as dagster_reactions
 from retail_platform.lakehouse.heartbeat import read_heartbeat
+from retail_platform.producer.message import Message
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
 from retail_platform.reactions.events import Transaction, transaction
 from retail_platform.reactions.fraud import cards, purchases, stores, tills
@@ -371,8 +372,7 @@ def test_metrics_that_are_killed_while_they_hold_sales_for_a_commit_count_each_o
     reactions_settings: Settings,
 ) -> None:
     store, sales = f"S-{uuid.uuid4().hex[:8]}", 3000
-    sold = [bought("tok-any", LONDON, number // 100, store_id=store, currency="USD") for number in range(sales)]
-    messages = [message(event, event["transaction_id"]) for event in sold]
+    messages = a_hundred_a_minute(store, sales)
 
     def counted(grain: str) -> int:
         return sum(row["orders"] for row in cells(reactions_settings, store, grain))
@@ -400,8 +400,7 @@ def test_metrics_whose_partitions_move_to_another_process_and_back_count_each_sa
     reactions_settings: Settings,
 ) -> None:
     store, sales = f"S-{uuid.uuid4().hex[:8]}", 4000
-    sold = [bought("tok-any", LONDON, number // 100, store_id=store, currency="USD") for number in range(sales)]
-    messages = [message(event, event["transaction_id"]) for event in sold]
+    messages = a_hundred_a_minute(store, sales)
     # A folder of its own, as on another machine: what it knows it has from Kafka alone.
     elsewhere = reactions_settings.model_copy(update={"retail_home": reactions_settings.retail_home / "elsewhere"})
 
@@ -422,6 +421,12 @@ def test_metrics_whose_partitions_move_to_another_process_and_back_count_each_sa
         until(process, "all sales", lambda: counted("day") >= sales and counted("minute") >= sales)
     assert (counted("day"), counted("minute"), counted("hour")) == (sales, sales, sales)
     assert sum_of(cells(reactions_settings, store, "minute")) == sales * Decimal("25.0125")
+
+
+def a_hundred_a_minute(store: str, sales: int) -> list[Message]:
+    """So many sales of a store, of 25.0125 US dollars each, on all partitions."""
+    sold = [bought("tok-any", LONDON, number // 100, store_id=store, currency="USD") for number in range(sales)]
+    return [message(event, event["transaction_id"]) for event in sold]
 
 
 def of_store(settings: Settings, store: str) -> list[dict[str, Any]]:
