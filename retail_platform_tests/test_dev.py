@@ -18,7 +18,9 @@ import dagster as dg
 import pytest
 
 from benchmarks.processes import Tree
+from retail_platform.cli import operate
 from retail_platform.embedded.ports import free_port_pair
+from retail_platform.errors import RetailError
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.lease import holder
 from retail_platform.producer import online_retail
@@ -204,6 +206,31 @@ def test_ctrl_c_ends_all_of_it_and_well(platform: Platform, monkeypatch: pytest.
     last = {run.job_name: run.status for run in reversed(streams)}
     assert last == dict.fromkeys(last, dg.DagsterRunStatus.SUCCESS)
     assert "ingest_stream" in last
+
+
+def test_streams_that_cannot_be_told_to_stop_keep_nothing_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def out_of_reach(*_: object) -> list[str]:
+        asked.append(1)
+        raise RetailError("the bucket cannot be reached")
+
+    monkeypatch.setattr("retail_platform.defs.history.stop_streams", out_of_reach)
+    slow = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: (time.sleep(1), sys.exit()))\n"
+        "print('up', flush=True)\ntime.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", slow]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        operate._end_session(load_settings(env_file=None, retail_home=tmp_path), process)
+        assert process.poll() == 0
+    assert asked == [1]
+    assert capsys.readouterr().err == "the streams cannot be told to stop: the bucket cannot be reached\n"
 
 
 def _figures(settings: Settings) -> list[dict[str, str]]:

@@ -104,6 +104,7 @@ def _end_session(settings: Settings, process: subprocess.Popen[bytes]) -> None:
     from retail_platform.defs.history import stop_streams
 
     told: set[int] = set()
+    telling = True
 
     def is_new(beat: Heartbeat) -> bool:
         known = beat.pid in told
@@ -125,7 +126,12 @@ def _end_session(settings: Settings, process: subprocess.Popen[bytes]) -> None:
                 os.killpg(process.pid, 0)
             except ProcessLookupError:
                 return
-            stop_streams(settings, is_new)
+            if telling:
+                try:
+                    stop_streams(settings, is_new)
+                except RetailError as error:  # a bucket out of reach keeps nothing here alive
+                    err.print(f"the streams cannot be told to stop: {error}", markup=False, soft_wrap=True)
+                    telling = False
             time.sleep(0.2)
 
 
