@@ -162,6 +162,8 @@ class Job:
         if request is not None:
             self.report(f"{request.work} {dict(request.arguments)}"[:_REPORT_LENGTH])
             self._in_hand = self._worker.submit(serve, lake, self.settings, request)
+        elif any(table.log_is_long for table in lake.tables):
+            self._in_hand = self._worker.submit(self._checkpoint_logs, lake)
         elif not self.available_now and time.monotonic() - self._last_compaction > self._compaction_seconds:
             self._last_compaction = time.monotonic()
             self._in_hand = self._worker.submit(self._compact, lake)
@@ -189,6 +191,15 @@ class Job:
     @property
     def _compaction_seconds(self) -> float:
         return self.settings.ingest_compact_minutes * 60
+
+    def _checkpoint_logs(self, lake: Lake) -> None:
+        """Shorten what readers go through of the tables' logs. That it failed is told; it is tried again when due again."""
+        for table in lake.tables:
+            if table.log_is_long:
+                try:
+                    table.checkpoint_log()
+                except Exception as error:  # noqa: BLE001  (as below)
+                    self.report(f"{table.table.path}: no checkpoint of its log: {one_line(error)}"[:_REPORT_LENGTH])
 
     def _compact(self, lake: Lake) -> None:
         """Compact today's small files. That it failed is told; the stream goes on, and it is tried again."""

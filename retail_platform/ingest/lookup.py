@@ -33,7 +33,8 @@ def around(hours: AbstractSet[Row], margin: dt.timedelta) -> str:
         spans = [(spans[0][0], spans[-1][1])]
     seconds = int(margin.total_seconds())
     within = " or ".join(
-        f"event_time between timestamp_seconds({first * _HOUR - seconds}) and timestamp_seconds({past * _HOUR + seconds})"
+        f"event_time >= timestamp_seconds({first * _HOUR - seconds}) and "
+        f"event_time < timestamp_seconds({past * _HOUR + seconds})"
         for first, past in spans
     )
     dates = ", ".join(f"date'{date}'" for date in sorted({row["business_date"] for row in hours}))

@@ -51,6 +51,8 @@ def spark_config(settings: Settings) -> dict[str, str]:
         # has little to prune in flat tables.
         "spark.sql.optimizer.nestedSchemaPruning.enabled": "false",
         "spark.databricks.delta.snapshotPartitions": "2",
+        # MERGE goes through its source twice, and else keeps it only where it may have changed meanwhile.
+        "spark.databricks.delta.merge.materializeSource": "all",
         "spark.scheduler.mode": "FAIR",
         "spark.scheduler.allocation.file": _POOLS.as_uri(),
         # Spark describes each plan in words for its UI and its listeners, at full length, even when nobody looks.

@@ -27,6 +27,10 @@ from retail_platform.lakehouse.manifest import GAINED_COLUMNS
 from retail_platform.settings import Settings
 
 _LISTING_TASKS = 8
+# Delta's own way to a checkpoint of the log is a job of Spark within the commit: a batch that takes seconds instead of one.
+# So it is asked for one only now and then, when it clears away what is old of the log as well.
+_LOG_COMMITS = 100
+_PROPERTIES = {"delta.checkpointInterval": "1000"}
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _WRITER = "retail.writer"
 #: Columns worth file statistics: what reads are pruned by. Statistics on every column would cost each small commit.
@@ -53,8 +57,19 @@ class LakeTable:
     path: str
     writers: dict[str, int]
     open_without_spark: Callable[[], deltalake.DeltaTable]
+    commits_since_checkpoint: int = 0
     between_batches: threading.Lock = field(default_factory=threading.Lock)
     _commit: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def log_is_long(self) -> bool:
+        """Whether its log has had about a hundred commits since a checkpoint, all of which readers have to go through."""
+        return self.commits_since_checkpoint >= _LOG_COMMITS
+
+    def checkpoint_log(self) -> None:
+        """Write a checkpoint of the log's newest version, without Spark, while batches go on."""
+        self.commits_since_checkpoint = 0
+        self.open_without_spark().create_checkpoint()
 
     def has(self, batch: Batch) -> bool:
         """Whether the table already holds what ``batch`` writes to it."""
@@ -75,6 +90,7 @@ class LakeTable:
             else:
                 self._append_one(rows, _metadata(after))
             self.writers = after
+            self.commits_since_checkpoint += 1
 
     def _append_one(self, row: Mapping[str, Any], metadata: str) -> None:
         log = self._log
@@ -91,6 +107,7 @@ class LakeTable:
         with self._commit:
             writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", condition)
             writer.option("userMetadata", _metadata(self.writers)).save(self.path)
+            self.commits_since_checkpoint += 1
 
     def hand_over(self, query_id: str) -> None:
         """Forget every writer so far: from this commit on only the query of that identity goes on with the table."""
@@ -149,6 +166,7 @@ class LakeTable:
             session = self.spark.newSession()
             session.conf.set(_USER_METADATA, _metadata(self.writers))
             yield session
+            self.commits_since_checkpoint += 1
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -182,7 +200,10 @@ def open_table(spark: SparkSession, settings: Settings, table: Table) -> LakeTab
             f"{path}: version {newest['version']} was not written by this platform, so it cannot tell what is in; "
             "restore the version before it (RESTORE TABLE … TO VERSION AS OF) or rebuild the table"
         ) from None
-    opened = LakeTable(spark, table, path, dict(writers), lambda: open_delta(settings, table))
+    since = newest["version"] % _LOG_COMMITS
+    opened = LakeTable(spark, table, path, dict(writers), lambda: open_delta(settings, table), since)
+    if not _PROPERTIES.items() <= log.metadata().configuration.items():
+        opened.set_properties(_PROPERTIES)
     gained = _gained(table, path, [entry.name for entry in log.schema().fields])
     if gained:
         opened.add_columns(gained)
@@ -216,9 +237,9 @@ def _create(spark: SparkSession, path: str, table: Table) -> None:
         )
     if table.partition_by:
         builder = builder.partitionedBy(*table.partition_by)
-    builder.property("delta.checkpointInterval", "100").property(
-        "delta.dataSkippingStatsColumns", ",".join(statistics)
-    ).execute()
+    for name, value in {**_PROPERTIES, "delta.dataSkippingStatsColumns": ",".join(statistics)}.items():
+        builder = builder.property(name, value)
+    builder.execute()
 
 
 def _metadata(writers: dict[str, int]) -> str:

@@ -26,6 +26,7 @@ from retail_platform.defs import lakehouse
 from retail_platform.defs.execution import prepare_dagster_home
 from retail_platform.defs.lakehouse import MAINTENANCE_JOB
 from retail_platform.errors import RetailError
+from retail_platform.ingest.job import Job
 from retail_platform.ingest.lake import open_lake
 from retail_platform.ingest.maintenance import compact_today, optimize, vacuum
 from retail_platform.lakehouse import quality
@@ -38,7 +39,7 @@ from retail_platform_tests.ingest.serving import serving
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-LINES = TRANSACTIONS.silver_table
+LINES, LINES_NAME = TRANSACTIONS.silver_table, TRANSACTIONS.silver_name
 #: Of the lost offsets there is a table only after a loss.
 PATHS = [table.path for table in ALL_TABLES if table is not LOST_OFFSETS]
 CLOSED = "2014-05-05T10:00:00Z"
@@ -143,6 +144,38 @@ def test_the_files_of_today_are_left_to_the_stream_which_compacts_them_itself(
     assert {table.table.path: table.writers for table in open_lake(spark, lake).tables} == {
         table.table.path: table.writers for table in opened.tables
     }
+
+
+def test_a_long_log_gets_a_checkpoint_from_the_job_of_which_spark_and_all_others_read_the_same(
+    spark: SparkSession, lake: Settings
+) -> None:
+    everything = "select event_id, line_number, net_amount from t order by 1, 2"
+    held, writers = rows(lake, LINES, everything), dict(open_lake(spark, lake).silver[LINES_NAME].writers)
+    opened = open_lake(spark, lake)
+    silver = opened.silver[LINES_NAME]
+    silver.set_properties({"retail.test": "a commit by Spark"})
+    silver.commits_since_checkpoint = 100
+    said: list[str] = []
+    job = Job(lake, "available_now", said.append)
+    job._serve(opened)
+    job._worker.shutdown(wait=True)
+
+    log = lake.lake_dir / LINES.path / "_delta_log"
+    newest = versions(lake, LINES, 1)[0].version
+    assert [path.name for path in log.glob("*.checkpoint.parquet")] == [f"{newest:020}.checkpoint.parquet"]
+    assert not list((lake.lake_dir / INGEST_BATCHES.path / "_delta_log").glob("*.checkpoint.parquet"))
+    assert not said
+    assert not any(table.log_is_long for table in opened.tables)
+    for older in log.glob("*.json"):  # so that the checkpoint is all there is to read from
+        if int(older.stem) < newest:
+            older.unlink()
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+    assert rows(lake, LINES, everything) == held
+    again = open_lake(spark, lake).silver[LINES_NAME]
+    assert again.writers == writers
+    assert again.read().count() == len(held)
+    assert len(again.read().where(F.col("event_time") <= F.lit(CLOSED).cast("timestamp")).inputFiles()) == 2
+    assert properties(lake, LINES)["retail.test"] == "a commit by Spark"
 
 
 def test_compaction_is_no_difference_and_added_and_removed_rows_are_counted_by_day(
