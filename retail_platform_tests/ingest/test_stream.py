@@ -19,6 +19,7 @@ from retail_platform.contracts import (
     SALES_BY_MINUTE,
     TRANSACTIONS,
 )
+from retail_platform.contracts.model import Table
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse import quality
 from retail_platform.producer import online_retail
@@ -60,6 +61,23 @@ def test_a_sale_becomes_exact_lines_in_silver_and_its_bytes_stay_in_bronze(
         lake_settings, SALES_BY_MINUTE, "select channel, store_id, currency, orders, units, net_amount from t"
     )
     assert minutes == [("pos", "S001", "GBP", 1, 3, money("25.0125"))]
+
+
+def test_minutes_are_the_sums_of_their_events_whatever_others_a_late_event_has_summed_again(
+    spark: SparkSession, lake_settings: Settings
+) -> None:
+    def drained(*times: str) -> None:
+        deliver(lake_settings, [message(sale(event_time=f"2026-03-02T{time}Z")) for time in times])
+        drain(spark, lake_settings, minutes=True)
+
+    def sums(table: Table, minute: str, orders: str) -> list[tuple[object, ...]]:
+        return rows(lake_settings, table, f"select {minute}, {orders}, sum(net_amount) from t group by 1 order by 1")
+
+    drained("10:00:00", "10:00:59.999", "10:01:00", "10:59:59.999", "11:00:00", "12:00:00", "12:01:00", "23:59:59.999")
+    drained("10:00:30", "12:00:05")
+    of_the_lines = sums(LINES, "date_trunc('minute', event_time)", "count(distinct event_id)")
+    assert [orders for _, orders, _ in of_the_lines] == [3, 1, 1, 1, 2, 1, 1]
+    assert sums(SALES_BY_MINUTE, "minute", "sum(orders)") == of_the_lines
 
 
 def test_numbers_and_numeric_strings_are_the_same_money(spark: SparkSession, lake_settings: Settings) -> None:
