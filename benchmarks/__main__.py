@@ -98,7 +98,7 @@ def single_process(events: Events = 1_000_000, warm_up_seconds: WarmUp = 90, tri
 def freshness(
     rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 1000,
     seconds: Measured = 120,
-    warm_up_seconds: WarmUp = 120,
+    warm_up_seconds: WarmUp = 270,
     trial: Trial = False,
 ) -> None:
     """From Kafka's append to the row in silver, under a steady load."""

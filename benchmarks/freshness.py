@@ -34,7 +34,7 @@ _BEHIND_SECONDS = 180.0
 _LOOK_SECONDS = 0.02
 
 
-def measure(rate: float = 1000, seconds: float = 120, warm_up_seconds: float = 120) -> dict[str, Any]:
+def measure(rate: float = 1000, seconds: float = 120, warm_up_seconds: float = 270) -> dict[str, Any]:
     """Send ``rate`` events a second to a continuous ingest; measure ``seconds`` after ``warm_up_seconds`` of it.
 
     The job, the broker, the sender and the reader share the machine. Figures: p50, p95, p99 and max in seconds, of the
