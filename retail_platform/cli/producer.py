@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from retail_platform.cli.app import app, err, out
+from retail_platform.cli.progress import Lines
 from retail_platform.errors import RetailError
 from retail_platform.partitions import business_date
 from retail_platform.settings import Settings, get_settings
@@ -239,12 +240,13 @@ def send_events(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as progress:
-        task = progress.add_task(title, total=total, rate="")
+        task, lines = progress.add_task(title, total=total, rate=""), Lines(err)
 
         def on_progress(acknowledged: int) -> None:
             elapsed = progress.tasks[task].elapsed or 0
             rate = f"{acknowledged / elapsed:,.0f}/s" if elapsed else ""
             progress.update(task, completed=acknowledged, rate=rate, total=max(total, acknowledged))
+            lines(f"{title}: {acknowledged:,} of about {total:,}, {rate}")
 
         return send(settings, messages, on_progress=on_progress, speed=speed, on_acknowledged=on_acknowledged)
 

@@ -19,6 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from retail_platform.cli.app import err, out
+from retail_platform.cli.progress import Lines
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
 
@@ -197,11 +198,13 @@ def _told(settings: Settings, what: str, line: Callable[[], str]) -> Iterator[No
         _output_kept(settings.logs_dir / "runs.log") as terminal,
         Progress(*columns, console=terminal, transient=False) as progress,
     ):
-        task = progress.add_task(what, total=1, line="")
+        task, lines = progress.add_task(what, total=1, line=""), Lines(terminal)
 
         def look() -> None:
             while not done.wait(_LOOK_SECONDS):
-                progress.update(task, line=line())
+                said = line()
+                progress.update(task, line=said)
+                lines(f"{what}: {said}" if said else what)
 
         teller = threading.Thread(target=look, daemon=True)
         teller.start()

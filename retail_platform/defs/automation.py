@@ -3,12 +3,13 @@
 import datetime as dt
 import hashlib
 import zoneinfo
+from collections.abc import Mapping
 
 import dagster as dg
 
-from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
+from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS, SALES_BY_MINUTE
 from retail_platform.contracts.model import Table
-from retail_platform.defs.common import JobSelection
+from retail_platform.defs.common import JobSelection, newest_materializations
 from retail_platform.defs.kpi import KPI_KEY
 from retail_platform.defs.lakehouse import MAINTENANCE_JOB
 from retail_platform.defs.warehouse import LOADED_FROM, raw_key
@@ -17,6 +18,8 @@ from retail_platform.lakehouse.lease import ever_held
 from retail_platform.lakehouse.reading import fingerprints
 from retail_platform.partitions import ranges
 from retail_platform.settings import Settings
+from retail_platform.warehouse.loading import tables_to_load
+from retail_platform.warehouse.sql import by_partition
 
 DAILY_JOB = "daily_kpis"
 LAKE_CHECKS_JOB = "lake_checks"
@@ -122,7 +125,7 @@ def _once_a_stream_has_run(
 
 
 def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition:
-    table = TRANSACTIONS.silver_table
+    tables = [table for table in tables_to_load(settings) if by_partition(table)]
 
     @dg.sensor(
         name="late_arrivals",
@@ -130,23 +133,21 @@ def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition
         minimum_interval_seconds=120,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Reloads each closed business date whose silver files are not those that were last loaded, however old it is: "
-            "by comparison, not by looking back some days."
+            "Reloads each closed business date of which a table's files are not those that were last loaded, however old it "
+            "is: by comparison, not by looking back some days."
         ),
     )
     def late_arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        today = dt.datetime.now(zoneinfo.ZoneInfo(settings.business_timezone)).date()
         try:
-            now = fingerprints(settings, table)
+            moved = _moved(context.instance, {table: fingerprints(settings, table) for table in tables}, today)
         except RetailError as error:
             return dg.SkipReason(str(error))
-        today = dt.datetime.now(zoneinfo.ZoneInfo(settings.business_timezone)).date()
-        loaded = _loaded(context.instance, [date for date in now if date < today])
-        moved = [date for date, files in loaded.items() if files != now[date]]
         if not moved:
             return dg.SkipReason("every closed day is loaded as it is")
         requests = []
-        for first, last in ranges(moved, most_between=_CLOSED_DAYS):
-            state = ",".join(now[date] for date in moved if first <= date <= last)
+        for first, last in ranges(sorted(moved), most_between=_CLOSED_DAYS):
+            state = ",".join(moved[date] for date in sorted(moved) if first <= date <= last)
             requests.append(
                 dg.RunRequest(
                     # Each state of the files is tried once: a day whose checks fail waits for a person, not for a tick.
@@ -163,24 +164,27 @@ def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition
     return late_arrivals
 
 
-def _loaded(instance: dg.DagsterInstance, dates: list[dt.date]) -> dict[dt.date, str | None]:
-    """The fingerprint that each date's KPIs were last made from; ``None`` when the last load never came to KPIs."""
-    found: dict[dt.date, str | None] = {}
-    for date in dates:
-        load = _latest(instance, raw_key(TRANSACTIONS.silver_table), date)
-        kpi = _latest(instance, KPI_KEY, date)
-        found[date] = None
-        if load is not None and kpi is not None and kpi.storage_id > load.storage_id and load.asset_materialization:
-            known = load.asset_materialization.metadata.get(LOADED_FROM)
-            if known is not None and isinstance(known.value, dict):
-                found[date] = known.value.get(date.isoformat())
-    return found
+def _moved(
+    instance: dg.DagsterInstance, now: Mapping[Table, Mapping[dt.date, str]], today: dt.date
+) -> dict[dt.date, str]:
+    """The closed dates of which a table is not as it was when the KPIs were last made, with the tables' state ``now``."""
+    closed = sorted({date for of_table in now.values() for date in of_table if date < today})
+    kpis = newest_materializations(instance, KPI_KEY, closed)
+    moved: dict[dt.date, list[str]] = {}
+    for table, of_table in now.items():
+        loads = newest_materializations(instance, raw_key(table), closed)
+        for date in closed:
+            if date in of_table and of_table[date] != _loaded_from(loads.get(date), kpis.get(date), date):
+                moved.setdefault(date, []).append(of_table[date])
+    return {date: ",".join(states) for date, states in moved.items()}
 
 
-def _latest(instance: dg.DagsterInstance, key: dg.AssetKey, date: dt.date) -> dg.EventLogRecord | None:
-    filters = dg.AssetRecordsFilter(key, asset_partitions=[date.isoformat()])
-    records = instance.fetch_materializations(filters, limit=1).records
-    return records[0] if records else None
+def _loaded_from(load: dg.EventLogRecord | None, kpi: dg.EventLogRecord | None, date: dt.date) -> str | None:
+    """The fingerprint of what a load read; ``None`` when there is none, or it never came to KPIs."""
+    if load is None or kpi is None or kpi.storage_id < load.storage_id or load.asset_materialization is None:
+        return None
+    known = load.asset_materialization.metadata.get(LOADED_FROM)
+    return known.value.get(date.isoformat()) if known is not None and isinstance(known.value, dict) else None
 
 
 def _local_date(settings: Settings, context: dg.ScheduleEvaluationContext) -> dt.date:

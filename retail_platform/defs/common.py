@@ -90,8 +90,9 @@ def verdicts(
     A result that Dagster makes itself is one for the whole range that a run is for, and the UI shows it on none of its days.
     """
     spec = next(iter(context.check_specs))
-    targets = _materializations(context.instance, spec.asset_key, [date.isoformat() for date in dates])
+    targets = newest_materializations(context.instance, spec.asset_key, dates)
     for date in dates:
+        target = targets.get(date)
         wrong = list(faults.get(date, ()))
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         yield dg.AssetCheckEvaluation(
@@ -102,25 +103,27 @@ def verdicts(
             metadata={"faults": wrong} if wrong else {},
             blocking=spec.blocking,
             partition=date.isoformat(),
-            target_materialization_data=targets.get(date.isoformat()),
+            target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+                storage_id=target.storage_id, run_id=target.run_id, timestamp=target.timestamp
+            )
+            if target
+            else None,
         )
     yield dg.Output(None)
 
 
-def _materializations(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]
-) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
-    """The newest materialization of each partition that has one: what a check of it was about."""
+def newest_materializations(
+    instance: dg.DagsterInstance, key: dg.AssetKey, dates: Sequence[dt.date]
+) -> dict[dt.date, dg.EventLogRecord]:
+    """The newest materialization of each date's partition that has one."""
     newest = instance.get_latest_storage_id_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, {date.isoformat() for date in dates}
     )
     if not newest:
         return {}
     wanted = dg.AssetRecordsFilter(key, storage_ids=list(newest.values()))
     return {
-        record.partition_key: AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
+        dt.date.fromisoformat(record.partition_key): record
         for record in instance.fetch_materializations(wanted, limit=len(newest)).records
         if record.partition_key is not None
     }

@@ -53,7 +53,7 @@ def compact_today(lake: Lake, settings: Settings) -> dict[str, Any]:
 def vacuum(lake: Lake, settings: Settings, paths: Sequence[str]) -> dict[str, Any]:
     """Delete the files that no version of the last LAKE_HISTORY_DAYS needs: the same result as :func:`optimize`.
 
-    What the log itself has beyond that, Delta removes when it next writes one of the log's checkpoints.
+    What the log itself has beyond that, Delta removes when it next writes one of the log's checkpoints itself.
     """
     days = settings.lake_history_days
 

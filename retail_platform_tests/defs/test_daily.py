@@ -12,14 +12,15 @@ import dagster as dg
 import duckdb
 import pytest
 
-from retail_platform.contracts import TRANSACTIONS
+from retail_platform.contracts import INGEST_BATCHES, INVENTORY, TRANSACTIONS
 from retail_platform.defs import build_defs
-from retail_platform.defs.automation import DAILY_JOB, LAKE_CHECKS_JOB
+from retail_platform.defs.automation import DAILY_JOB, LAKE_CHECKS_JOB, RANGE_END, RANGE_START
 from retail_platform.defs.common import is_by_checks, why_step_failed
 from retail_platform.defs.execution import RunOutcome, prepare_dagster_home, run_job
 from retail_platform.producer import online_retail
 from retail_platform.settings import Settings
 from retail_platform_tests.ingest.running import deliver, drain, message, sale
+from retail_platform_tests.warehouse.silver import batch, line, row_of, write
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -166,6 +167,39 @@ def test_a_lost_record_fails_the_balance_by_name(spark: SparkSession, lake_setti
     key = dg.AssetCheckKey(dg.AssetKey(["bronze", "events"]), "balance")
     found = _evaluate(lake_settings, key)
     assert (found.passed, found.description) == (False, "retail-transactions: +1")
+
+
+def test_a_closed_day_is_loaded_again_when_something_late_has_come_to_any_of_its_tables(
+    month: tuple[Settings, RunOutcome], tmp_path: Path
+) -> None:
+    settings = _copy(month[0], tmp_path)
+    assert _late(settings) == ([], "every closed day is loaded as it is")
+    early, later = dt.date(2010, 12, 3), dt.date(2010, 12, 20)
+    receipt = {"event_id": "late", "event_time": f"{later}T12:00:00Z", "store_id": "S1", "product_id": "P1"}
+    receipt |= {"movement": "receipt", "quantity": 5, "reference": "D-1"}
+    write(settings, INGEST_BATCHES, [batch(0, [early])])
+    write(settings, TRANSACTIONS.silver_table, [line("late", early)])
+    write(settings, INVENTORY.silver_table, [row_of(INVENTORY, receipt, 0)])
+
+    wanted, _ = _late(settings)
+    assert wanted == [(early, early), (later, later)]
+    for dates in wanted:
+        assert run_job(settings, DAILY_JOB, dates=dates).success
+    assert _late(settings) == ([], "every closed day is loaded as it is")
+    (before,) = [row for row in _rows(month[0].kpi_csv) if row["date"] == str(early)]
+    (after,) = [row for row in _rows(settings.kpi_csv) if row["date"] == str(early)]
+    assert int(after["orders"]) == int(before["orders"]) + 1
+
+
+def _late(settings: Settings) -> tuple[list[tuple[dt.date, dt.date]], str | None]:
+    """What a tick of the late-arrivals sensor wants to run, as first and last dates; and why nothing."""
+    prepare_dagster_home(settings)
+    repository = build_defs(settings).get_repository_def()
+    with dg.DagsterInstance.get() as instance:
+        context = dg.build_sensor_context(instance=instance, repository_def=repository)
+        tick = repository.get_sensor_def("late_arrivals").evaluate_tick(context)
+    ranges = [[dt.date.fromisoformat(run.tags[tag]) for tag in (RANGE_START, RANGE_END)] for run in tick.run_requests]
+    return [(first, last) for first, last in ranges], tick.skip_message
 
 
 def _evaluate(settings: Settings, key: dg.AssetCheckKey, partition: str | None = None) -> dg.AssetCheckEvaluation:
