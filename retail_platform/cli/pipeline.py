@@ -162,7 +162,8 @@ def _show_demo(settings: Settings, outcomes: list[RunOutcome], times: dict[str, 
         counts.add_column(name, justify="left" if name == "topic" else "right")
     for entry in balance(settings):
         numbers = (entry.bronze, entry.silver, entry.quarantine, entry.duplicates, entry.difference)
-        counts.add_row(entry.topic, *(f"{number:,}" for number in numbers))
+        if any(numbers):  # most of the reactions' topics are empty where none ran
+            counts.add_row(entry.topic, *(f"{number:,}" for number in numbers))
     running.print_table(counts)
     spent = Table(title=f"Where the time went: {sum(times.values()):.0f} s", title_justify="left")
     spent.add_column("step")
