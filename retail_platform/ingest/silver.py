@@ -16,7 +16,7 @@ one whose H is more than twice that of the watermark: what the state remembers i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
@@ -41,6 +41,7 @@ from retail_platform.ingest.transforms import (
     screened,
     silver_rows,
 )
+from retail_platform.lakehouse.checkpoints import Offsets
 from retail_platform.lakehouse.delta import Batch, LakeTable
 from retail_platform.lakehouse.losses import RECOVER
 
@@ -80,7 +81,10 @@ def first_deliveries(
 
 @dataclass(frozen=True, slots=True)
 class SilverBatches:
-    """The ``foreachBatch`` function of a silver query."""
+    """The ``foreachBatch`` function of a silver query.
+
+    ``count`` counts the records between two offsets; ``None`` where no executor can be lost.
+    """
 
     handle: QueryHandle
     contract: TopicContract
@@ -90,6 +94,7 @@ class SilverBatches:
     quarantine: LakeTable
     ledger: Ledger
     pool: Executor
+    count: Callable[[Offsets, Offsets], int] | None = None
 
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
         """Write one micro-batch: silver and quarantine side by side, then the ledger."""
@@ -130,10 +135,21 @@ class SilverBatches:
             if count <= _ONE_FILE:
                 events = events.coalesce(1)
             self._append(events if count else None, judged_apart if refused else None, batch)
-            taken = int(self.handle.observed(_TAKEN)["rows_in"])
+            taken = self._taken(batch)
         duplicates = taken - count - refused
         counts = Counts(taken, count, refused, duplicates, business_dates=tuple(sorted(dates)))
         self.ledger.write(self.handle, batch, self.contract.topic, counts)
+
+    def _taken(self, batch: Batch) -> int:
+        """How many records the batch took, by Spark's count of them as they were read.
+
+        When an executor is lost with what it had shuffled, its tasks run again, and count again.
+        """
+        counted = int(self.handle.observed(_TAKEN)["rows_in"])
+        if self.count is None:
+            return counted
+        start, end, _ = self.handle.offsets(batch.batch_id)
+        return counted if counted == _span(start, end) else self.count(start, end)
 
     def _refuse_wrong_clock(self, batch: Batch, newest: int | None) -> None:
         planned, watermark = self.handle.clock(batch.batch_id)
@@ -208,6 +224,15 @@ def _verdict(rows: DataFrame) -> Row:
             F.collect_set(F.when(valid, F.col("business_date"))).alias("dates"),
             hours_of(valid),
         )
+    )
+
+
+def _span(start: Offsets, end: Offsets) -> int:
+    """So many records lie between the offsets, unless transactions, a compaction or a retention have left gaps."""
+    return sum(
+        last - start.get(topic, {}).get(partition, 0)
+        for topic, partitions in end.items()
+        for partition, last in partitions.items()
     )
 
 

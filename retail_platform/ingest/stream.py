@@ -27,7 +27,7 @@ from retail_platform.ingest.query import QueryHandle
 from retail_platform.ingest.silver import SilverBatches, first_deliveries
 from retail_platform.ingest.spark_config import POOL_BEHIND, POOL_SILVER
 from retail_platform.ingest.transforms import BusinessCalendar, records
-from retail_platform.lakehouse.checkpoints import checkpoint, has_begun, misfits, recovery_of
+from retail_platform.lakehouse.checkpoints import Offsets, checkpoint, has_begun, misfits, recovery_of
 from retail_platform.lakehouse.heartbeat import QueryProgress
 from retail_platform.lakehouse.losses import ACCEPT_LOSS, RECOVER
 from retail_platform.settings import Settings
@@ -104,8 +104,9 @@ class Stream:
         awaited = contract in self.settings.source_topics
         kafka_rows = self._kafka(handle, [contract.topic], 0 if awaited else REACTIONS_DELAY_SECONDS)
         rows = first_deliveries(kafka_rows, contract, days, horizon, forgotten_at)
+        count = None if self.settings.spark_is_local else self._count
         batches = SilverBatches(
-            handle, contract, days, horizon, silver, self.lake.quarantine, self.lake.ledger, self._pool
+            handle, contract, days, horizon, silver, self.lake.quarantine, self.lake.ledger, self._pool, count
         )
         seconds, pool = self.settings.ingest_trigger_seconds, POOL_SILVER
         if not awaited:
@@ -164,21 +165,34 @@ class Stream:
         reader, most = self.spark.readStream.format("kafka"), self.settings.ingest_max_offsets_per_batch
         if delay and not self.available_now:  # which would leave unread what is less than a batch
             reader = reader.option("minOffsetsPerTrigger", most).option("maxTriggerDelay", f"{delay}s")
-        for key, value in kafka.spark_options(self.settings).items():
-            reader = reader.option(key, value)
         rows = (
-            reader.option("subscribe", ",".join(topics))
+            reader.options(**self._kafka_options)
+            .option("subscribe", ",".join(topics))
             .option("startingOffsets", self._starting_offsets(handle, topics))
             .option("failOnDataLoss", "true")
             .option("includeHeaders", "true")
             .option("maxOffsetsPerTrigger", most)
-            .option("kafka.isolation.level", "read_committed")
             .option("kafka.fetch.max.wait.ms", "50")
             .load()
         )
         # A task for each partition of Kafka costs more than it brings where there are fewer cores than partitions. A cluster's
         # cores come and go, and are not there yet when the stream starts.
         return rows.coalesce(self.spark.sparkContext.defaultParallelism) if self.settings.spark_is_local else rows
+
+    @property
+    def _kafka_options(self) -> dict[str, str]:
+        return {**kafka.spark_options(self.settings), "kafka.isolation.level": "read_committed"}
+
+    def _count(self, start: Offsets, end: Offsets) -> int:
+        """The records from ``start`` (the earliest where it names no offset) to ``end``, counted by a job of its own."""
+        first = {
+            topic: {partition: start.get(topic, {}).get(partition, _EARLIEST) for partition in partitions}
+            for topic, partitions in end.items()
+        }
+        reader = self.spark.read.format("kafka").options(**self._kafka_options)
+        reader = reader.option("startingOffsets", json.dumps(first)).option("endingOffsets", json.dumps(end))
+        assigned = {topic: [int(partition) for partition in partitions] for topic, partitions in end.items()}
+        return reader.option("assign", json.dumps(assigned)).load().count()
 
     def _starting_offsets(self, handle: QueryHandle, topics: Sequence[str]) -> str:
         """Where a query begins that has no batch yet; Spark wants every partition named, and goes by its checkpoint after."""

@@ -129,7 +129,7 @@ def test_a_backup_under_load_goes_on_elsewhere_with_nothing_lost_and_nothing_twi
     assert len(found) == len(set(found))
     assert before <= set(found) <= set(sent)
     assert quality.duplicate_keys(second, LINES, None) == []
-    assert [entry.difference for entry in quality.balance(second)] == [0, 0]
+    assert not any(entry.difference for entry in quality.balance(second))
     everything = sum(last for _, last in held.values())
     assert rows(second, BRONZE_EVENTS, "select count(*) from t") == [(everything,)]
 

@@ -89,7 +89,7 @@ def test_the_nightly_job_has_the_writer_do_it_and_the_stream_goes_on_with_nothin
     deliver(lake, [message(twin), message(twin), message(sale(event_time=CLOSED))])
     drain(spark, lake, minutes=True)
     assert len(rows(lake, LINES, everything)) == len(before) + 4
-    assert [entry.difference for entry in quality.balance(lake)] == [0, 0]
+    assert not any(entry.difference for entry in quality.balance(lake))
     assert quality.duplicate_keys(lake, LINES, None) == []
     assert rows(lake, SALES_BY_MINUTE, "select sum(orders) from t") == [(6,)]
 

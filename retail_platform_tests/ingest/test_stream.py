@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,7 +21,9 @@ from retail_platform.contracts import (
 )
 from retail_platform.contracts.model import Table
 from retail_platform.errors import RetailError
+from retail_platform.ingest.query import QueryHandle
 from retail_platform.lakehouse import quality
+from retail_platform.lakehouse.reading import ledger
 from retail_platform.producer import online_retail
 from retail_platform.settings import Settings
 from retail_platform_tests.ingest.running import deliver, drain, message, money, rows, sale
@@ -78,6 +80,24 @@ def test_minutes_are_the_sums_of_their_events_whatever_others_a_late_event_has_s
     of_the_lines = sums(LINES, "date_trunc('minute', event_time)", "count(distinct event_id)")
     assert [orders for _, orders, _ in of_the_lines] == [3, 1, 1, 1, 2, 1, 1]
     assert sums(SALES_BY_MINUTE, "minute", "sum(orders)") == of_the_lines
+
+
+def test_records_that_a_lost_executor_has_counted_twice_are_counted_again(
+    spark: SparkSession, lake_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's executor that is lost with what it had shuffled; see also ``test_cluster``, which kills one."""
+    counted = QueryHandle.observed
+
+    def twice(handle: QueryHandle, name: str) -> dict[str, Any]:
+        return {"rows_in": counted(handle, name)["rows_in"] * 2}
+
+    monkeypatch.setattr(Settings, "spark_is_local", False)
+    monkeypatch.setattr(QueryHandle, "observed", twice)
+    for _ in range(2):
+        deliver(lake_settings, [message(twin := sale()), message(twin), message(None), message(sale())])
+        drain(spark, lake_settings)
+    batches = [batch for batch in ledger(lake_settings) if batch.query_name == LINES.path]
+    assert [(batch.rows_in, batch.events, batch.refused, batch.duplicates) for batch in batches] == [(4, 2, 1, 1)] * 2
 
 
 def test_numbers_and_numeric_strings_are_the_same_money(spark: SparkSession, lake_settings: Settings) -> None:

@@ -22,6 +22,8 @@ from retail_platform_tests import waiting
 from retail_platform_tests.environment import environment
 
 _SECONDS = 90.0
+#: A broker that has just started finds its coordinator first, and reads what that knows.
+_NOT_YET = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 
 
 def start(settings: Settings, application: ReactionApplication = REACTIONS) -> subprocess.Popen[bytes]:
@@ -50,8 +52,7 @@ def members(settings: Settings, application: ReactionApplication) -> int:
     try:
         described = admin.describe_consumer_groups([group])[group].result()
     except KafkaException as error:
-        # A broker that has just started finds its coordinator first.
-        if error.args[0].retriable() or error.args[0].code() == KafkaError.NOT_COORDINATOR:
+        if error.args[0].retriable() or error.args[0].code() in _NOT_YET:
             return 0
         raise
     return sum(bool(member.assignment.topic_partitions) for member in described.members)
