@@ -146,8 +146,8 @@ def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition
         if not moved:
             return dg.SkipReason("every closed day is loaded as it is")
         requests = []
-        for first, last in ranges(sorted(moved), most_between=_CLOSED_DAYS):
-            state = ",".join(moved[date] for date in sorted(moved) if first <= date <= last)
+        for first, last in ranges(moved, most_between=_CLOSED_DAYS):
+            state = ",".join(files for date, files in moved.items() if first <= date <= last)
             requests.append(
                 dg.RunRequest(
                     # Each state of the files is tried once: a day whose checks fail waits for a person, not for a tick.
@@ -167,16 +167,16 @@ def _late_arrivals(settings: Settings, job: JobSelection) -> dg.SensorDefinition
 def _moved(
     instance: dg.DagsterInstance, now: Mapping[Table, Mapping[dt.date, str]], today: dt.date
 ) -> dict[dt.date, str]:
-    """The closed dates of which a table is not as it was when the KPIs were last made, with the tables' state ``now``."""
+    """The closed dates, in order, of which a table is not as it was when the KPIs were last made, with its files ``now``."""
     closed = sorted({date for of_table in now.values() for date in of_table if date < today})
     kpis = newest_materializations(instance, KPI_KEY, closed)
     moved: dict[dt.date, list[str]] = {}
     for table, of_table in now.items():
         loads = newest_materializations(instance, raw_key(table), closed)
-        for date in closed:
-            if date in of_table and of_table[date] != _loaded_from(loads.get(date), kpis.get(date), date):
-                moved.setdefault(date, []).append(of_table[date])
-    return {date: ",".join(states) for date, states in moved.items()}
+        for date, files in of_table.items():
+            if date < today and files != _loaded_from(loads.get(date), kpis.get(date), date):
+                moved.setdefault(date, []).append(files)
+    return {date: ",".join(moved[date]) for date in sorted(moved)}
 
 
 def _loaded_from(load: dg.EventLogRecord | None, kpi: dg.EventLogRecord | None, date: dt.date) -> str | None:

@@ -39,9 +39,8 @@ class MinuteSalesBatches:
 
     def _sum_again(self, rows: DataFrame) -> None:
         minute = F.floor(F.unix_seconds("event_time") / _MINUTE)
-        touched = rows.agg(hours_of(F.lit(True)), F.min(minute).alias("first"), F.max(minute).alias("last")).collect()[
-            0
-        ]
+        seen = rows.agg(hours_of(F.lit(True)), F.min(minute).alias("first"), F.max(minute).alias("last"))
+        (touched,) = seen.collect()
         if not touched["hours"]:
             return
         # By the files' statistics an hour is not read whole for its last minute, nor a day for a late event. Minutes between
