@@ -152,6 +152,16 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
         description="Consumer group of the reactions; one a platform where several share a cluster.",
     )
+    reorders: Literal["off", "on"] = Field(
+        "on", description="Whether orders are asked for. Off: the kill switch; demand is learnt, nothing is asked."
+    )
+    reorder_daily_limit: int = Field(
+        200, ge=0, description="Orders that a store asks for in a day by itself; a person releases more. 0: every one."
+    )
+    reorder_terms_file: Path | None = Field(
+        None,
+        description="The suppliers' terms of products (CSV), read when the application starts. Unset: the same for all.",
+    )
     prices: Literal["off", "recommend", "apply"] = Field(
         "recommend",
         description="What is done with prices: nothing, recommended, or set for products whose terms say so.",
@@ -277,7 +287,9 @@ class Settings(BaseSettings):
             raise ValueError("is in the future; no event could be accepted")
         return value
 
-    @field_validator("retail_home", "retail_outputs", "price_terms_file", "snowflake_private_key_path")
+    @field_validator(
+        "retail_home", "retail_outputs", "price_terms_file", "reorder_terms_file", "snowflake_private_key_path"
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is None:

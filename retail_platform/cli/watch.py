@@ -125,7 +125,7 @@ def stock_line(level: Record) -> str:
 def reorder_line(request: Record) -> str:
     """A request to reorder, for a terminal."""
     place = harmless(f"store {request['store_id']}, {request['product_id']}")
-    held = " [yellow](held for a person)[/]" if request["status"] == "held" else ""
+    held = {"held": " [yellow](held for a person)[/]", "released": " (released)"}.get(request["status"], "")
     why = f"position {request['position']} at a reorder point of {request['reorder_point']}"
     demand = f"demand {request['demand_mean']} a day by {request['demand_method']}"
     return f"{_moment(request)} {place}: order [bold]{request['quantity']}[/]{held} ({why}, {demand})"

@@ -14,6 +14,7 @@ from retail_platform.contracts.reactions import (
     LIVE_METRICS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
+    REORDER_RELEASES,
     REORDER_REQUESTS,
     STOCK_LEVELS,
 )
@@ -41,7 +42,7 @@ REACTION_TOPICS: tuple[TopicContract, ...] = (
 )
 
 #: Every topic by which the platform, or a person, tells the reactions something.
-CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS, FRAUD_LABELS)
+CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS, REORDER_RELEASES, FRAUD_LABELS)
 
 #: Every topic that is ingested. A topic added here is ingested, validated, deduplicated and documented with no other change.
 TOPICS: tuple[TopicContract, ...] = (*SOURCE_TOPICS, *REACTION_TOPICS, FRAUD_LABELS)
@@ -80,6 +81,7 @@ __all__ = [
     "PRICE_UPDATES",
     "QUARANTINE_EVENTS",
     "REACTION_TOPICS",
+    "REORDER_RELEASES",
     "REORDER_REQUESTS",
     "SALES_BY_MINUTE",
     "SOURCE_TOPICS",

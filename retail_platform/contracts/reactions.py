@@ -156,7 +156,9 @@ REORDER_REQUESTS = TopicContract(
         Field("product_id", Text(100), "Product."),
         Field("cycle", Integer(1), "Number of the order for this store and product."),
         Field(
-            "status", Enumeration(("requested", "held")), "Held: over the store's daily limit; a person releases it."
+            "status",
+            Enumeration(("requested", "held", "released")),
+            "Held: over the store's daily limit, until a person releases it.",
         ),
         Field("quantity", Integer(1), "Units to order."),
         Field("position", Integer(), "On hand + on order − backorders, in units."),
@@ -300,4 +302,23 @@ PRICE_ROLLBACKS = TopicContract(
     silver_name="price_rollbacks",
     silver_grain="one rollback that was asked for",
     silver_description="Every rollback of a price that was asked for.",
+)
+
+REORDER_RELEASES = TopicContract(
+    topic="reorder-releases",
+    schema="retail.reorder-release.v1",
+    title="Reorder releases",
+    description="Somebody lets a reorder request through that was held at the store's daily limit.",
+    message_key="store_id:product_id",
+    owner="supply-chain",
+    fields=(
+        Field("event_id", Uuid(), "The release's id."),
+        Field("event_time", Instant(), "When it was released (UTC)."),
+        Field("store_id", Text(100), "Store."),
+        Field("product_id", Text(100), "Product."),
+        Field("cycle", Integer(1), "Number of the order for this store and product."),
+    ),
+    silver_name="reorder_releases",
+    silver_grain="one release",
+    silver_description="Every release of a reorder request that was held.",
 )

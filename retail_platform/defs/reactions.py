@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from retail_platform.contracts import CUSTOMER_REFRESHES, FRAUD_LABELS, LIVE_METRICS, PRICE_ROLLBACKS
+from retail_platform.contracts import CUSTOMER_REFRESHES, FRAUD_LABELS, LIVE_METRICS, PRICE_ROLLBACKS, REORDER_RELEASES
 from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialized, one_line_failures, per_date
 from retail_platform.defs.kpi import KPI_KEY, PUBLISHED_KEY
 from retail_platform.defs.sources import topic_key, topic_spec
@@ -26,6 +26,7 @@ def build(settings: Settings) -> dg.Definitions:
     parts = [_application(settings, which) for which in APPLICATIONS]
     told = [
         topic_spec(PRICE_ROLLBACKS, "Written by `retail reactions rollback`.", {"kafka"}),
+        topic_spec(REORDER_RELEASES, "Written by `retail reactions release`.", {"kafka"}),
         topic_spec(FRAUD_LABELS, "Written by `retail fraud label`, or by what the fraud desk works with.", {"kafka"}),
     ]
     return dg.Definitions.merge(*parts, refreshes(settings), closed_days(settings), dg.Definitions(assets=told))

@@ -5,7 +5,7 @@ import json
 import uuid
 from dataclasses import dataclass
 
-from retail_platform.contracts import INVENTORY, PRICE_ROLLBACKS, TRANSACTIONS
+from retail_platform.contracts import INVENTORY, PRICE_ROLLBACKS, REORDER_RELEASES, TRANSACTIONS
 
 Event = dict[str, object]
 
@@ -50,9 +50,16 @@ def movement(event: Event, label: str, due: float) -> Message:
 
 def price_rollback(product_id: str) -> Message:
     """The record by which somebody wants the last change of a product's price taken back, now."""
-    event: Event = {
-        "event_id": str(uuid.uuid4()),
-        "event_time": dt.datetime.now(dt.UTC).isoformat(),
-        "product_id": product_id,
-    }
+    event = {**_asked_now(), "product_id": product_id}
     return Message(PRICE_ROLLBACKS.topic, product_id.encode(), encode(event), PRICE_ROLLBACKS.schema, "rollback")
+
+
+def reorder_release(store_id: str, product_id: str, cycle: int) -> Message:
+    """The record by which somebody lets a held reorder request through, now."""
+    event = {**_asked_now(), "store_id": store_id, "product_id": product_id, "cycle": cycle}
+    key = f"{store_id}:{product_id}".encode()
+    return Message(REORDER_RELEASES.topic, key, encode(event), REORDER_RELEASES.schema, "release")
+
+
+def _asked_now() -> Event:
+    return {"event_id": str(uuid.uuid4()), "event_time": dt.datetime.now(dt.UTC).isoformat()}

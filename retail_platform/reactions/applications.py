@@ -13,6 +13,7 @@ from retail_platform.contracts.reactions import (
     LIVE_METRICS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
+    REORDER_RELEASES,
     REORDER_REQUESTS,
     STOCK_LEVELS,
 )
@@ -36,7 +37,7 @@ REACTIONS = ReactionApplication(
     "reactions",
     "fraud alerts, stock levels and reorder requests within a second of an event",
     writes=(FRAUD_ALERTS, STOCK_LEVELS, REORDER_REQUESTS),
-    hears=(FRAUD_LABELS,),
+    hears=(FRAUD_LABELS, REORDER_RELEASES),
 )
 
 #: Apart, because each sale touches some fifteen of its cells: an alert must not wait behind them.

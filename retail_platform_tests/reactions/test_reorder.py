@@ -14,6 +14,7 @@ from retail_platform.reactions.stock import daily_limit, demand, levels, policy,
 from retail_platform.reactions.stock.demand import History
 from retail_platform.reactions.stock.levels import StockEvent, StockLevel
 from retail_platform.reactions.stock.reorder import Parameters, ReorderRequest
+from retail_platform.reactions.stock.terms import read_terms
 
 MONDAY = dt.datetime(2026, 3, 2, 10, tzinfo=dt.UTC)
 
@@ -184,6 +185,25 @@ def test_a_partial_receipt_leaves_the_cycle_open_and_the_rest_closes_it() -> Non
     assert (shop.state.on_order, shop.state.opened_at) == (0, None)
 
 
+def test_a_receipt_of_before_the_request_is_not_what_was_asked_for() -> None:
+    shop = seasoned()
+    (request,) = shop.take(after(5), "sale", -190)
+    assert not shop.take(after(2), "receipt", request.quantity)
+    assert (shop.state.on_order, shop.state.opened_at is None) == (request.quantity, False)
+    assert not shop.take(after(6), "receipt", request.quantity)
+    assert (shop.state.on_order, shop.state.opened_at) == (0, None)
+
+
+def test_a_request_that_a_late_event_raises_lives_as_long_as_any() -> None:
+    shop = seasoned()
+    assert not shop.take(after(60), "sale", -150)
+    (first,) = shop.take(after(1), "sale", -40)
+    assert first.event_time == after(1)
+    open_days = dt.timedelta(days=POLICY.open_days)
+    assert not shop.take(after(30) + open_days, "sale", -1)
+    assert [second.cycle for second in shop.take(after(61) + open_days, "sale", -1)] == [2]
+
+
 def test_the_next_cycle_has_the_next_number() -> None:
     shop = seasoned()
     (first,) = shop.take(after(1), "sale", -190)
@@ -280,8 +300,60 @@ def limited(arrivals: Iterable[ReorderRequest], parameters: daily_limit.Paramete
 def test_requests_over_the_days_limit_are_held_and_the_next_day_begins_anew() -> None:
     today = requests(4)
     tomorrow = [replace(request, cycle=2, event_time=request.event_time + dt.timedelta(days=1)) for request in today]
-    found = limited([*today, *tomorrow], daily_limit.Parameters("two", 2))
+    found = limited([*today, *tomorrow], daily_limit.Parameters(2))
     assert [request.status for request in found] == ["requested", "requested", "held", "held"] * 2
+
+
+def test_a_held_request_is_released_as_it_was_asked_for_and_an_older_one_is_not() -> None:
+    (held,) = limited(requests(1), daily_limit.Parameters(0))
+    stored = json.loads(json.dumps(held.packed()))
+    release = daily_limit.Release(after(90), "S1", "P0", held.cycle)
+    assert daily_limit.unpacked_event(json.loads(json.dumps(release.packed()))) == release
+    (found,) = daily_limit.released(stored, release)
+    assert found == replace(held, status="released", event_time=after(90))
+    assert found.message()["event_id"] != held.message()["event_id"]
+    assert daily_limit.released(stored, replace(release, cycle=held.cycle + 1)) == ()
+    assert daily_limit.released(None, release) == ()
+
+
+HEADER = (
+    "product_id,lead_time_days,lead_time_deviation_days,order_cost_usd,holding_cost_usd,"
+    "case_pack,minimum_order,maximum_order,service_level\n"
+)
+
+
+def test_a_product_is_ordered_by_its_own_suppliers_terms_and_what_they_leave_open_is_the_policys() -> None:
+    found = read_terms((HEADER + "P1,3,0.5,20,,12,24,600,0.99\nP2,,,,,,,,\n").splitlines(), "terms.csv", POLICY)
+    assert found["P1"] == replace(
+        POLICY,
+        lead_time_days=3,
+        lead_time_deviation_days=0.5,
+        order_cost_usd=20,
+        case_pack=12,
+        minimum_order=24,
+        maximum_order=600,
+        service_level=0.99,
+        open_days=5,
+    )
+    assert found["P2"] == replace(POLICY, open_days=2)
+    (request,) = seasoned(found["P1"]).take(after(1), "sale", -190)
+    assert (request.quantity % 12, request.quantity >= 24) == (0, True)
+    assert json.loads(request.message()["evidence"])["case_pack"] == 12
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("P1,0,,,,,,,", "line 2: lead_time_days must be a number above 0"),
+        ("P1,,,,,1.5,,,", "line 2: case_pack must be a whole number above 0, e.g. 12"),
+        ("P1,,,,,12,,6,", "line 2: maximum_order must be at least"),
+        ("P1,,,,,,,,1", "line 2: service_level must be between 0 and 1"),
+        ("P1,,,,,,,,\nP1,,,,,,,,", "line 3: product P1 must be named, and only once"),
+    ],
+)
+def test_suppliers_terms_that_are_wrong_are_refused_by_line(row: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        read_terms((HEADER + row).splitlines(), "terms.csv", POLICY)
 
 
 @hypothesis_settings(max_examples=30, deadline=None, derandomize=True)
@@ -292,7 +364,7 @@ def test_no_sequence_lets_more_than_the_limit_through(arrivals: list[tuple[int, 
         replace(made[product], cycle=day, event_time=made[product].event_time + dt.timedelta(days=day))
         for product, day in arrivals
     ]
-    passed = [request for request in limited(sent, daily_limit.Parameters("two", 2)) if request.status == "requested"]
+    passed = [request for request in limited(sent, daily_limit.Parameters(2)) if request.status == "requested"]
     assert len(passed) == len({request.request_id for request in passed})
     for day in range(4):
         assert sum(request.cycle == day for request in passed) <= 2

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from retail_platform.contracts import (
     FRAUD_LABELS,
     LIVE_METRICS,
     PRICE_UPDATES,
+    REORDER_REQUESTS,
     STOCK_LEVELS,
     TRANSACTIONS,
 )
@@ -25,7 +29,7 @@ from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
 from retail_platform.defs import reactions as dagster_reactions
 from retail_platform.lakehouse.heartbeat import read_heartbeat
-from retail_platform.producer.message import Message
+from retail_platform.producer.message import Message, reorder_release
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
 from retail_platform.reactions.events import Transaction, transaction
 from retail_platform.reactions.fraud import cards, purchases, stores, tills
@@ -41,6 +45,7 @@ from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.quintiles import Cutoffs
 from retail_platform.reactions.wiring.job import wired
 from retail_platform.settings import FX_RATES, Settings
+from retail_platform_tests.environment import environment
 from retail_platform_tests.ingest.running import deliver, message
 from retail_platform_tests.reactions.planted import LONDON, NEW_YORK, TERMS, bought, count_of, publish_customers
 from retail_platform_tests.reactions.running import members, running, said, start, until
@@ -366,6 +371,32 @@ def test_sales_and_counts_become_the_stock_and_the_metrics_of_the_day_each_event
     assert (level["on_hand"], level["counted_quantity"], level["refused_events"]) == (50 - 10 * 2, 50, 0)
     for contract, row in ((LIVE_METRICS, metric), (STOCK_LEVELS, level)):
         assert _reasons(contract, row) == ()
+
+
+def test_an_order_over_the_stores_daily_limit_is_held_until_a_person_releases_it(reactions_settings: Settings) -> None:
+    settings = reactions_settings.model_copy(update={"reorder_daily_limit": 0})
+    store = f"S-{uuid.uuid4().hex[:8]}"
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=21)
+    sold = [bought("tok-any", LONDON, 0, days_ago=days, store_id=store) for days in range(20, -1, -1)]
+
+    def orders() -> dict[str, dict[str, Any]]:
+        return {row["status"]: row for row in said(settings, REORDER_REQUESTS) if row["store_id"] == store}
+
+    with running(settings) as process:
+        deliver(settings, [count_of(store, long_ago.isoformat(), 50)])
+        until(process, "the count", lambda: any(row["store_id"] == store for row in said(settings, STOCK_LEVELS)))
+        # By one key they come in order: of three weeks, what was a week late would be folded away.
+        deliver(settings, [message(event, store) for event in sold])
+        until(process, "a request", lambda: "held" in orders())
+        held = orders()["held"]
+        deliver(settings, [reorder_release(store, "P1", held["cycle"] + 1)])
+        release = [Path(sys.executable).with_name("retail"), "reactions", "release", store, "P1", str(held["cycle"])]
+        subprocess.run(release, env=environment(settings), check=True, capture_output=True)
+        until(process, "its release", lambda: "released" in orders())
+    released = orders()["released"]
+    changed = {"event_id", "event_time", "status"}
+    assert {name for name in held if held[name] != released[name]} == changed
+    assert _reasons(REORDER_REQUESTS, held) == _reasons(REORDER_REQUESTS, released) == ()
 
 
 def test_metrics_that_are_killed_while_they_hold_sales_for_a_commit_count_each_of_them_once(

@@ -51,8 +51,9 @@ class ImpossibleTravel:
     """Two consecutive purchases at tills, farther apart than a traveller comes in the time between.
 
     ``kmh``: the fastest believed speed between two stores in km/h: an airliner cruises at about 900, and from till to till
-    there is ground time too. ``near_km``: places nearer than this never hit (tills are located by city or shopping
-    centre). ``quick_seconds``: a shorter time counts as this much, for clocks of tills that disagree.
+    there is ground time too. ``near_km``: by how much a distance may be told too long (tills are located by city or shopping
+    centre). ``quick_seconds``: by how much a time may be told too short, as the clocks of two tills disagree. Both are
+    given to the traveller, so what is near or quick hits only beyond what they explain.
     """
 
     kmh: float = 700.0
@@ -174,4 +175,4 @@ class Parameters:
     high: Decimal = Decimal("0.8")
 
 
-DEFAULT = Parameters("2026-11-29")
+DEFAULT = Parameters("2026-11-30")

@@ -76,7 +76,7 @@ def impossible_travel(history: History, new: Purchase, parameters: ImpossibleTra
     after = min((other for other in placed if other.moment > new.moment), key=_moment, default=None)
     trips = [_trip(other, new, parameters) for other in (before, after) if other is not None]
     impossible = [trip for trip in trips if _is_impossible(trip, parameters)]
-    return max(impossible, key=lambda trip: trip["speed_kmh"], default=None)
+    return max(impossible, key=lambda trip: trip["least_speed_kmh"], default=None)
 
 
 def unusual_amount(history: History, new: Purchase, parameters: UnusualAmount) -> Evidence | None:
@@ -144,14 +144,17 @@ def _trip(one: Purchase, other: Purchase, parameters: ImpossibleTravel) -> Evide
         "to_store_id": goal.store_id,
         "distance_km": round(distance, 1),
         "elapsed_seconds": round(elapsed, 3),
-        "speed_kmh": round(distance * HOUR_SECONDS / max(elapsed, parameters.quick_seconds), 1),
+        "least_speed_kmh": round(
+            max(distance - parameters.near_km, 0) * HOUR_SECONDS / (elapsed + parameters.quick_seconds), 1
+        ),
         "threshold_speed_kmh": parameters.kmh,
-        "threshold_distance_km": parameters.near_km,
+        "tolerance_km": parameters.near_km,
+        "tolerance_seconds": parameters.quick_seconds,
     }
 
 
 def _is_impossible(trip: Evidence, parameters: ImpossibleTravel) -> bool:
-    return bool(trip["distance_km"] > parameters.near_km and trip["speed_kmh"] > parameters.kmh)
+    return bool(trip["least_speed_kmh"] > parameters.kmh)
 
 
 def _place(purchase: Purchase) -> tuple[float, float]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import decimal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from retail_platform.errors import SettingsError
+from retail_platform.reactions.by_product import read_rows
 from retail_platform.reactions.prices.rule import USUAL_ELASTICITY, Terms
 
 _COLUMNS = (
@@ -41,22 +40,7 @@ def read_terms(lines: Iterable[str], name: str) -> dict[str, Listed]:
     Raises:
         SettingsError: a column is missing, a product is there twice, or a value is not of its kind; it names the line.
     """
-    rows = csv.DictReader(lines)
-    absent = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
-    if absent:
-        raise SettingsError(f"{name}: the header lacks {', '.join(absent)}; it must be {','.join(_COLUMNS)}")
-    found: dict[str, Listed] = {}
-    for row in rows:
-        place = f"{name}, line {rows.line_num}"
-        try:
-            listed = _listed(row)
-        except (ValueError, TypeError, decimal.InvalidOperation) as error:
-            raise SettingsError(f"{place}: {error or 'not a row of this file'}; see docs/reactions.md") from error
-        product = row["product_id"]
-        if not product or product in found:
-            raise SettingsError(f"{place}: product {product or '(none)'} must be named, and only once")
-        found[product] = listed
-    return found
+    return read_rows(lines, name, _COLUMNS, _listed)
 
 
 def _listed(row: dict[str, str]) -> Listed:

@@ -4,7 +4,8 @@ Its key is ``store_id:product_id`` and its events are the outputs of :mod:`level
 rising revision, so one that comes again changes nothing, for ever.
 
 A request opens a cycle; while it is open, what was asked for counts as on order and nothing more is asked. Receipts
-close it, or its age does. Hysteresis: after a request, the next one needs the position to have been clearly above the
+close it, or its age does; a receipt of before the request does not, as it is not what was asked for.
+Hysteresis: after a request, the next one needs the position to have been clearly above the
 reorder point in between, or to be clearly below it now; a reorder point that moves around the position asks once.
 """
 
@@ -37,7 +38,7 @@ TOPIC = "reorder-requests"
 class Parameters:
     """The policy, and the supplier's terms; where a product has its own, it is called with its own parameters.
 
-    - ``enabled``: the kill-switch. Off: the demand is learnt, nothing is asked, no cycle opens.
+    - ``enabled``: the kill-switch, ``REORDERS``. Off: the demand is learnt, nothing is asked, no cycle opens.
     - ``service_level``: share of order cycles without a stock-out; 95 % is the usual target of general merchandise.
     - ``lead_time_days``, ``lead_time_deviation_days``: from request to receipt.
     - ``order_cost_usd``: of placing an order. ``holding_cost_usd``: of a unit for a year.
@@ -82,18 +83,20 @@ class Parameters:
             raise SettingsError("service_level must be between 0 and 1, e.g. 0.95")
 
 
-DEFAULT = Parameters(version="reorder-1")
+DEFAULT = Parameters(version="reorder-2")
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What is known of one key; bounded by ``history_days`` of demand.
 
-    ``revision``: of the last level. ``cycle``: how many requests there were; ``opened_at`` (microseconds) when the
-    last was opened, ``None`` once it is closed. ``armed``: whether the position was clearly above since.
+    ``revision``: of the last level. ``latest``: the latest time that an event of the key has told, which is its clock: one
+    that comes late does not turn it back. ``cycle``: how many requests there were; ``opened_at`` when the last was opened by
+    that clock, ``None`` once it is closed. ``armed``: whether the position was clearly above since. Times in microseconds.
     """
 
     revision: int = 0
+    latest: int = 0
     on_order: int = 0
     cycle: int = 0
     opened_at: int | None = None
@@ -104,6 +107,7 @@ class State:
         """The state as JSON."""
         return {
             "revision": self.revision,
+            "latest": self.latest,
             "on_order": self.on_order,
             "cycle": self.cycle,
             "opened_at": self.opened_at,
@@ -139,8 +143,13 @@ class ReorderRequest:
     lead_time_days: float
     lead_time_deviation_days: float
     service_level: float
+    order_cost_usd: float
+    holding_cost_usd: float
+    case_pack: int
+    minimum_order: int
+    maximum_order: int
     parameters_version: str
-    status: Literal["requested", "held"] = "requested"
+    status: Literal["requested", "held", "released"] = "requested"
 
     @property
     def request_id(self) -> str:
@@ -154,18 +163,21 @@ class ReorderRequest:
     def message(self) -> dict[str, Any]:
         """The event of ``reorder-requests``.
 
-        - ``event_id``: UUID of store, product and cycle. ``event_time``: of the event that took the stock down.
+        - ``event_id``: UUID of store, product and cycle, and of its being released. ``event_time``: of the event that took
+          the stock down; of a release, when it was asked for.
         - ``request_id``: ``store_id:product_id:cycle``, the Kafka key. ``store_id``, ``product_id``, ``cycle``.
-        - ``status``: requested; held when it is over the day's limit and needs a person's release.
+        - ``status``: requested; held when it is over the day's limit and needs a person's release; released when it got it.
         - ``quantity``: units to order. ``position``: on hand + on order − backorders, in units.
         - ``on_hand``: units in the store, never negative. ``backorders``: units sold beyond them.
         - ``reorder_point``, ``safety_stock``, ``economic_quantity``: units, decimal text with 4 places.
         - ``demand_mean``, ``demand_deviation``: units a day, decimal text. ``demand_method``: mean, sba.
         - ``parameters_version``: of the policy.
-        - ``evidence``: JSON of the other inputs: demand_days, lead_time_days, lead_time_deviation_days, service_level.
+        - ``evidence``: JSON of the other inputs: demand_days, and the supplier's terms by their names in ``Parameters``.
         """
         return {
-            "event_id": output_id(TOPIC, self.store_id, self.product_id, self.cycle),
+            "event_id": output_id(
+                TOPIC, self.store_id, self.product_id, self.cycle, *(["released"] if self.status == "released" else [])
+            ),
             "event_time": rfc3339(self.event_time),
             "request_id": self.request_id,
             "store_id": self.store_id,
@@ -188,6 +200,11 @@ class ReorderRequest:
                 lead_time_days=self.lead_time_days,
                 lead_time_deviation_days=self.lead_time_deviation_days,
                 service_level=self.service_level,
+                order_cost_usd=self.order_cost_usd,
+                holding_cost_usd=self.holding_cost_usd,
+                case_pack=self.case_pack,
+                minimum_order=self.minimum_order,
+                maximum_order=self.maximum_order,
             ),
         }
 
@@ -225,7 +242,7 @@ def step(state: State, level: StockLevel, parameters: Parameters = DEFAULT) -> t
         after,
         cycle=request.cycle,
         on_order=request.quantity,
-        opened_at=micros(level.event_time),
+        opened_at=after.latest,
         armed=False,
     )
     return opened, (request,)
@@ -235,16 +252,16 @@ def _learnt(state: State, level: StockLevel, parameters: Parameters) -> State:
     day = level.event_time.astimezone(ZoneInfo(parameters.timezone)).date().toordinal()
     sold = -level.quantity if level.reason == "sale" else 0
     history = demand.recorded(state.history, day, sold, out=level.on_hand <= 0, most_days=parameters.history_days + 1)
-    return replace(state, revision=level.revision, history=history)
+    return replace(state, revision=level.revision, latest=max(state.latest, micros(level.event_time)), history=history)
 
 
 def _closed(state: State, level: StockLevel, parameters: Parameters) -> State:
     """The open cycle after a receipt, or after its time."""
     if state.opened_at is None:
         return state
-    expired = level.event_time - from_micros(state.opened_at) > dt.timedelta(days=parameters.open_days)
-    received = level.quantity if level.reason == "receipt" else 0
-    on_order = 0 if expired else max(0, state.on_order - max(0, received))
+    expired = from_micros(state.latest) - from_micros(state.opened_at) > dt.timedelta(days=parameters.open_days)
+    answers = level.reason == "receipt" and micros(level.event_time) > state.opened_at
+    on_order = 0 if expired else max(0, state.on_order - (max(0, level.quantity) if answers else 0))
     return replace(state, on_order=on_order, opened_at=state.opened_at if on_order else None)
 
 
@@ -291,5 +308,10 @@ def _request(
         lead_time_days=parameters.lead_time_days,
         lead_time_deviation_days=parameters.lead_time_deviation_days,
         service_level=parameters.service_level,
+        order_cost_usd=parameters.order_cost_usd,
+        holding_cost_usd=parameters.holding_cost_usd,
+        case_pack=parameters.case_pack,
+        minimum_order=parameters.minimum_order,
+        maximum_order=parameters.maximum_order,
         parameters_version=parameters.version,
     )

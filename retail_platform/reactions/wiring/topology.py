@@ -25,12 +25,13 @@ from retail_platform.contracts.reactions import (
     LIVE_METRICS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
+    REORDER_RELEASES,
     REORDER_REQUESTS,
     STOCK_LEVELS,
 )
 from retail_platform.contracts.transactions import TRANSACTIONS
-from retail_platform.errors import SettingsError
 from retail_platform.reactions.applications import MARKETING, METRICS, ReactionApplication
+from retail_platform.reactions.by_product import read_file
 from retail_platform.reactions.events import Transaction, movement, transaction
 from retail_platform.reactions.fraud import cards, purchases, stores, tills
 from retail_platform.reactions.fraud.alerts import Alert
@@ -42,11 +43,12 @@ from retail_platform.reactions.metrics import cells, duplicates
 from retail_platform.reactions.metrics.rates import Rates
 from retail_platform.reactions.prices import live
 from retail_platform.reactions.prices import rule as pricing
+from retail_platform.reactions.prices import terms as price_terms
 from retail_platform.reactions.prices.guardrails import Guardrails
-from retail_platform.reactions.prices.terms import Listed, read_terms
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.published import Published
 from retail_platform.reactions.stock import daily_limit, levels, reorder
+from retail_platform.reactions.stock import terms as supplier_terms
 from retail_platform.reactions.wiring.application import Sent, between, send, send_at_commit, sink, source
 from retail_platform.settings import Settings
 
@@ -197,7 +199,7 @@ def _metrics(app: Application, sales: StreamingDataFrame, money: _Money, setting
 
 def _segments_and_prices(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
     """A sale to its customer, and what it sold to each product that has terms; then each on its own."""
-    terms = _terms(settings)
+    terms = read_file(settings.price_terms_file, "PRICE_TERMS_FILE", price_terms.read_terms)
     customer_changes, price_changes = (between(app, settings, name) for name in ("customer-changes", "price-changes"))
 
     def parted(event: Json, _key: object, timestamp: int, _headers: object) -> list[Sent]:
@@ -235,17 +237,7 @@ def _segments(app: Application, changes: Topic, settings: Settings) -> None:
     send(app.dataframe(changes).apply(on_customer, stateful=True, expand=True))
 
 
-def _terms(settings: Settings) -> Mapping[str, Listed]:
-    try:
-        with settings.price_terms_file.open(encoding="utf-8", newline="") as lines:
-            return read_terms(lines, str(settings.price_terms_file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"PRICE_TERMS_FILE={settings.price_terms_file} cannot be read ({error}); name a CSV file"
-        ) from error
-
-
-def _prices(app: Application, changes: Topic, terms: Mapping[str, Listed], settings: Settings) -> None:
+def _prices(app: Application, changes: Topic, terms: Mapping[str, price_terms.Listed], settings: Settings) -> None:
     """By product that has terms: sales, stock levels and rollbacks in, decisions on its price out."""
     advises = replace(
         pricing.DEFAULT,
@@ -280,11 +272,10 @@ def _prices(app: Application, changes: Topic, terms: Mapping[str, Listed], setti
 
 
 def _stock(app: Application, changes: Topic, settings: Settings) -> None:
-    """By store and product: sales and movements in, the stock out, and requests to reorder, within a store's daily limit."""
-    policy = replace(reorder.DEFAULT, timezone=settings.business_timezone)
-    limit = replace(daily_limit.DEFAULT, timezone=settings.business_timezone)
+    """By store and product: sales and movements in, the stock out, and what is to be ordered on its way to its store."""
+    policy_of = _policies(settings)
     asked = between(app, settings, "requests-by-store")
-    stock, orders = sink(app, STOCK_LEVELS), sink(app, REORDER_REQUESTS)
+    stock = sink(app, STOCK_LEVELS)
 
     def moved(event: Json) -> Sent:
         change = levels.from_movement(movement(event))
@@ -298,19 +289,56 @@ def _stock(app: Application, changes: Topic, settings: Settings) -> None:
         for level in found:
             message = level.message()
             told.append(Sent(stock, message["stock_key"], message))
-            needs, wanted = reorder.step(needs, level, policy)
+            needs, wanted = reorder.step(needs, level, policy_of(level.product_id))
             told += [Sent(asked, request.store_id, request.packed()) for request in wanted]
         if after is not before:
             state.set("stock", {"level": after.packed(), "reorder": needs.packed()})
         return told
 
-    def on_store(packed: Json, state: Store) -> list[Sent]:
-        before = daily_limit.unpacked(state.get("limit"))
-        after, found = daily_limit.step(before, reorder.unpacked_request(packed), limit)
-        if after is not before:
-            state.set("limit", after.packed())
-        return [Sent(orders, message["request_id"], message) for message in (request.message() for request in found)]
-
     send(_valid(app, INVENTORY, settings).apply(moved))
     send(app.dataframe(changes).apply(on_stock, stateful=True, expand=True))
+    _orders(app, asked, settings)
+
+
+def _policies(settings: Settings) -> Callable[[str], reorder.Parameters]:
+    """The policy by which a product is reordered: the usual one, or with terms of its own."""
+    usual = replace(reorder.DEFAULT, enabled=settings.reorders == "on", timezone=settings.business_timezone)
+    if settings.reorder_terms_file is None:
+        return lambda _product: usual
+    own = read_file(
+        settings.reorder_terms_file,
+        "REORDER_TERMS_FILE",
+        lambda lines, name: supplier_terms.read_terms(lines, name, usual),
+    )
+    return lambda product: own.get(product, usual)
+
+
+def _orders(app: Application, asked: Topic, settings: Settings) -> None:
+    """By store: requests in, and releases; out the requests within the store's daily limit, and what is held or released."""
+    limit = daily_limit.Parameters(settings.reorder_daily_limit, settings.business_timezone)
+    orders = sink(app, REORDER_REQUESTS)
+
+    def released(event: Json) -> Sent:
+        release = daily_limit.from_release(event)
+        return Sent(asked, release.store_id, release.packed())
+
+    def on_store(packed: Json, state: Store) -> list[Sent]:
+        event = daily_limit.unpacked_event(packed)
+        # Under a key of its own: together with the others it would be written anew at every request.
+        last_held = f"held:{event.product_id}"
+        if isinstance(event, daily_limit.Release):
+            found = daily_limit.released(state.get(last_held), event)
+            if found:
+                state.delete(last_held)
+        else:
+            before = daily_limit.unpacked(state.get("limit"))
+            after, found = daily_limit.step(before, event, limit)
+            if after is not before:
+                state.set("limit", after.packed())
+            for request in found:
+                if request.status == "held":
+                    state.set(last_held, request.packed())
+        return [Sent(orders, request.request_id, request.message()) for request in found]
+
+    send(_valid(app, REORDER_RELEASES, settings).apply(released))
     send(app.dataframe(asked).apply(on_store, stateful=True, expand=True))
