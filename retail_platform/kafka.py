@@ -179,6 +179,15 @@ def offsets(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, tu
     return _ask(settings, _offsets(settings, tuple(topics)), _TIMEOUT_SECONDS)
 
 
+def committed(settings: Settings, group: str) -> dict[str, dict[int, int]]:
+    """The next offset that a consumer group will read, of each topic and partition of which it has committed any.
+
+    Raises:
+        RetailError: no broker answers, or this user may not see the group.
+    """
+    return _ask(settings, _committed(settings, group), _TIMEOUT_SECONDS)
+
+
 async def _ensure_topics(settings: Settings, wanted: tuple[TopicContract, ...]) -> None:
     from aiokafka.admin import NewTopic  # noqa: PLC0415  aiokafka takes its time; options do not need it
 
@@ -250,6 +259,16 @@ async def _offsets(settings: Settings, topics: tuple[str, ...]) -> dict[str, dic
     for place in places:
         reach[place.topic][place.partition] = (first[place], last[place])
     return reach
+
+
+async def _committed(settings: Settings, group: str) -> dict[str, dict[int, int]]:
+    async with _admin(settings) as admin:
+        entries = await admin.list_consumer_group_offsets(group)
+    found: dict[str, dict[int, int]] = {}
+    for place, entry in entries.items():
+        if entry.offset >= 0:
+            found.setdefault(place.topic, {})[place.partition] = entry.offset
+    return found
 
 
 async def _partitions(settings: Settings, topics: tuple[str, ...]) -> list[tuple[str, int]]:

@@ -1,8 +1,10 @@
 """The reactions under Dagster: their topics, the runs that carry the applications, the sensors that keep them alive."""
 
 import datetime as dt
+import json
 import zoneinfo
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -11,14 +13,18 @@ from retail_platform.defs.common import QUIET_CONSOLE, JobSelection, Materialize
 from retail_platform.defs.kpi import KPI_KEY, PUBLISHED_KEY
 from retail_platform.defs.sources import topic_key, topic_spec
 from retail_platform.defs.supervisor import Supervised, carry, supervisor
+from retail_platform.errors import RetailError
 from retail_platform.partitions import business_date
-from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication
+from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication, consumer_group
+from retail_platform.reactions.progress import Offsets, Reach, has_read, lag
 from retail_platform.settings import Settings
 
 MIDNIGHT_JOB = "customer_midnight"
 CLOSED_DAYS_JOB = "live_metrics_check"
 #: As long as Kafka keeps what the figures are made of: of days before, an application begun anew knows a part.
 _COMPARED_DAYS = 7
+# They answer within a second: minutes behind, something is wrong, be it that the machine is too small.
+_BEHIND_AFTER, _STALE_AFTER = dt.timedelta(minutes=5), dt.timedelta(minutes=15)
 
 
 def build(settings: Settings) -> dg.Definitions:
@@ -29,7 +35,8 @@ def build(settings: Settings) -> dg.Definitions:
         topic_spec(REORDER_RELEASES, "Written by `retail reactions release`.", {"kafka"}),
         topic_spec(FRAUD_LABELS, "Written by `retail fraud label`, or by what the fraud desk works with.", {"kafka"}),
     ]
-    return dg.Definitions.merge(*parts, refreshes(settings), closed_days(settings), dg.Definitions(assets=told))
+    others = dg.Definitions(assets=told, sensors=[progress(settings)])
+    return dg.Definitions.merge(*parts, refreshes(settings), closed_days(settings), others)
 
 
 def supervised(which: ReactionApplication) -> Supervised:
@@ -57,7 +64,10 @@ def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefiniti
     written_by = f"Written by the application {which.name}, within a second of the event."
     kinds = {"kafka", "python"}
 
-    @dg.multi_asset(name=which.name, specs=[topic_spec(topic, written_by, kinds, sources) for topic in which.writes])
+    fresh = dg.FreshnessPolicy.time_window(warn_window=_BEHIND_AFTER, fail_window=_STALE_AFTER)
+    specs = [topic_spec(topic, written_by, kinds, sources, fresh) for topic in which.writes]
+
+    @dg.multi_asset(name=which.name, specs=specs)
     def topics(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> Iterator[Materialized]:
         """Run the application until it is told to stop; its log is in the step's output."""
         carry(context, pipes, settings, which.name, ("retail_platform.reactions.wiring.job", which.name))
@@ -65,6 +75,60 @@ def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefiniti
             yield dg.MaterializeResult(asset_key=topic_key(topic))
 
     return topics
+
+
+def progress(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that says how far each application has come: what the freshness policies of its topics look at."""
+
+    @dg.sensor(
+        name="reactions_progress",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "By each application's offsets in Kafka: its topics are materialized when it has answered all that the shops had "
+            "sent when this sensor last looked, and observed with their lag when it has not. So they are fresh also when "
+            "nothing happens, and stale when events wait."
+        ),
+    )
+    def reactions_progress(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from retail_platform import kafka
+
+        before = json.loads(context.cursor) if context.cursor else {}
+        now = dt.datetime.now(dt.UTC)
+        try:
+            reach = kafka.offsets(settings, [contract.topic for contract in settings.source_topics])
+            done = {which: kafka.committed(settings, consumer_group(settings, which)) for which in APPLICATIONS}
+        except RetailError as error:
+            return dg.SkipReason(str(error))
+        # JSON has no numbers as names.
+        ends = {topic: {str(number): last for number, (_, last) in reach[topic].items()} for topic in reach}
+        seen = {
+            topic: {int(number): last for number, last in at.items()} for topic, at in before.get("ends", {}).items()
+        }
+        return dg.SensorResult(
+            asset_events=[
+                event
+                for which in APPLICATIONS
+                for event in _progress(which, reach, done[which], seen, before.get("at"))
+            ],
+            cursor=json.dumps({"at": now.isoformat(), "ends": ends}),
+        )
+
+    return reactions_progress
+
+
+def _progress(
+    which: ReactionApplication, reach: Reach, done: Offsets, seen: Offsets, at: str | None
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    if not done:
+        return  # it has never run
+    metadata: dict[str, Any] = {"reported by": "the offsets in Kafka", "lag (records)": lag(reach, done)}
+    kind: type[dg.AssetMaterialization | dg.AssetObservation] = dg.AssetObservation
+    if at is not None and has_read(reach, done, seen):
+        kind = dg.AssetMaterialization
+        metadata["answers all until"] = dg.MetadataValue.timestamp(dt.datetime.fromisoformat(at))
+    for topic in which.writes:
+        yield kind(list(topic_key(topic).path), metadata=metadata)
 
 
 def refreshes(settings: Settings) -> dg.Definitions:

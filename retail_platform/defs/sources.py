@@ -42,7 +42,11 @@ def build(settings: Settings) -> dg.Definitions:
 
 
 def topic_spec(
-    contract: TopicContract, written_by: str, kinds: set[str], deps: Sequence[dg.AssetKey] = ()
+    contract: TopicContract,
+    written_by: str,
+    kinds: set[str],
+    deps: Sequence[dg.AssetKey] = (),
+    freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetSpec:
     """The asset of a topic: its key, description, owner and fields are the contract's."""
     return dg.AssetSpec(
@@ -60,4 +64,5 @@ def topic_spec(
             "fields": ", ".join(entry.name for entry in contract.fields),
         },
         tags={"layer": "kafka"},
+        freshness_policy=freshness_policy,
     )

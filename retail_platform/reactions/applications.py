@@ -18,6 +18,7 @@ from retail_platform.contracts.reactions import (
     STOCK_LEVELS,
 )
 from retail_platform.errors import RetailError
+from retail_platform.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ MARKETING = ReactionApplication(
 )
 
 APPLICATIONS = (REACTIONS, METRICS, MARKETING)
+
+
+def consumer_group(settings: Settings, which: ReactionApplication) -> str:
+    """The application's consumer group in Kafka."""
+    return f"{settings.reactions_group}-{which.name}"
 
 
 def application_named(name: str) -> ReactionApplication:

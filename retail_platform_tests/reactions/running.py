@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from retail_platform import kafka
 from retail_platform.contracts import TopicContract
-from retail_platform.reactions.applications import REACTIONS, ReactionApplication
+from retail_platform.reactions.applications import REACTIONS, ReactionApplication, consumer_group
 from retail_platform.settings import PROJECT_ROOT, Settings
 from retail_platform_tests import waiting
 from retail_platform_tests.environment import environment
@@ -47,7 +47,7 @@ def running(settings: Settings, application: ReactionApplication = REACTIONS) ->
 
 def members(settings: Settings, application: ReactionApplication) -> int:
     """How many processes of an application have partitions to read."""
-    group = f"{settings.reactions_group}-{application.name}"
+    group = consumer_group(settings, application)
     admin = AdminClient(kafka.librdkafka_options(settings))
     try:
         described = admin.describe_consumer_groups([group])[group].result()

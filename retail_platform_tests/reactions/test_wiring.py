@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from quixstreams.models.topics.admin import TopicAdmin
 
@@ -46,7 +47,7 @@ from retail_platform.reactions.segments.quintiles import Cutoffs
 from retail_platform.reactions.wiring.job import wired
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform_tests.environment import environment
-from retail_platform_tests.ingest.running import deliver, message
+from retail_platform_tests.ingest.running import deliver, message, sale
 from retail_platform_tests.reactions.planted import LONDON, NEW_YORK, TERMS, bought, count_of, publish_customers
 from retail_platform_tests.reactions.running import members, running, said, start, until
 
@@ -397,6 +398,32 @@ def test_an_order_over_the_stores_daily_limit_is_held_until_a_person_releases_it
     changed = {"event_id", "event_time", "status"}
     assert {name for name in held if held[name] != released[name]} == changed
     assert _reasons(REORDER_REQUESTS, held) == _reasons(REORDER_REQUESTS, released) == ()
+
+
+def test_the_topics_of_an_application_are_fresh_until_events_wait_for_it(reactions_settings: Settings) -> None:
+    sensor = dagster_reactions.progress(reactions_settings)
+    cursor: str | None = None
+
+    def looked() -> dict[str, set[str]]:
+        """What the sensor says of the topics, by kind: once more."""
+        nonlocal cursor
+        found = sensor.evaluate_tick(dg.build_sensor_context(cursor=cursor))
+        cursor = found.cursor
+        events: dict[str, set[str]] = defaultdict(set)
+        for event in found.asset_events:
+            events[type(event).__name__].add(event.asset_key.path[-1])
+        return dict(events)
+
+    def answered(said_now: dict[str, set[str]]) -> bool:
+        return LIVE_METRICS.topic in said_now.get("AssetMaterialization", set())
+
+    assert looked() == {}
+    deliver(reactions_settings, [message(sale()) for _ in range(20)])
+    with running(reactions_settings, METRICS) as process:
+        until(process, "an answer to all that was sent", lambda: answered(looked()))
+    deliver(reactions_settings, [message(sale()) for _ in range(20)])
+    assert answered(looked())
+    assert looked() == {"AssetObservation": {LIVE_METRICS.topic}}
 
 
 def test_metrics_that_are_killed_while_they_hold_sales_for_a_commit_count_each_of_them_once(

@@ -18,7 +18,7 @@ from quixstreams.utils.json import dumps
 
 from retail_platform import kafka
 from retail_platform.contracts import TRANSACTIONS, TopicContract
-from retail_platform.reactions.applications import ReactionApplication
+from retail_platform.reactions.applications import ReactionApplication, consumer_group
 from retail_platform.settings import Settings
 
 # A result is readable when its transaction is committed: this is the floor of the latency, and each commit costs.
@@ -37,7 +37,7 @@ def application(
     settings: Settings, which: ReactionApplication, on_message_processed: Callable[[str, int, int], None] | None = None
 ) -> Application:
     """One process of an application, exactly once; run several and they share the partitions."""
-    group = f"{settings.reactions_group}-{which.name}"
+    group = consumer_group(settings, which)
     producing = {
         "linger.ms": 2,
         "transaction.timeout.ms": _TRANSACTION_MS,
@@ -63,7 +63,7 @@ def refused_transactions(settings: Settings, which: ReactionApplication) -> str 
 
     The library may lose that error to the next one, when it closes while it is being given partitions.
     """
-    group = f"{settings.reactions_group}-{which.name}"
+    group = consumer_group(settings, which)
     producer = Producer({**kafka.librdkafka_options(settings), "transactional.id": _transactional_id(group)})
     try:
         producer.init_transactions(_ASK_SECONDS)
