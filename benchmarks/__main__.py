@@ -27,6 +27,7 @@ NAMES = (
     "freshness",
     "reactions",
     "reactions_metrics",
+    "reactions_together",
     "reactions_state",
     "reactions_burst",
     "reactions_rate",
@@ -137,6 +138,20 @@ def reactions_metrics(
         return benchmark.steady(rate, seconds, warm_up_seconds, beside=not alone, application=METRICS)
 
     _run("reactions_metrics", run, trial)
+
+
+@app.command("reactions_together")
+def reactions_together(
+    rate: Rate = 1000,
+    seconds: Measured = 60,
+    warm_up_seconds: WarmUp = 90,
+    history: Annotated[int, typer.Option(min=1000, help="Sales of the last 20 days in the states before.")] = 300_000,
+    trial: Trial = False,
+) -> None:
+    """All applications and the ingest side by side, with a model and full states, under a steady load."""
+    from benchmarks import reactions as benchmark
+
+    _run("reactions_together", lambda: benchmark.together(rate, seconds, warm_up_seconds, history), trial)
 
 
 @app.command("reactions_state")

@@ -24,8 +24,7 @@ POISON = 0.01
 LINES_PER_EVENT = 1.5
 SEED = 2010
 _SAMPLE = 10_000
-# A million cards, and 200,000 products in stores. Each card once, then all of them again.
-_STORES, _CUSTOMERS, _PRODUCTS = 50, 1_000_000, 4_000
+# Each card once, then all of them again.
 _STRIDE = 7_919
 # One sale in so many is with one of a few stolen cards, so that there are alerts at all.
 _STOLEN_EVERY, _STOLEN = 100, 50
@@ -33,13 +32,28 @@ _STOLEN_EVERY, _STOLEN = 100, 50
 Clock = Callable[[], dt.datetime]
 
 
-def sales(clock: Clock, seed: int = SEED, poison: float = POISON) -> Iterator[Message]:
+@dataclass(frozen=True, slots=True)
+class Retailer:
+    """How many there are of each; every store sells every product, and every customer has a card."""
+
+    stores: int
+    customers: int
+    products: int
+
+
+#: A million cards, and 200,000 products in stores.
+LARGE = Retailer(stores=50, customers=1_000_000, products=4_000)
+#: Few enough that a history of minutes makes each state as full as months make a large one's: 1,000 products in stores.
+SMALL = Retailer(stores=10, customers=10_000, products=100)
+
+
+def sales(clock: Clock, seed: int = SEED, poison: float = POISON, of: Retailer = LARGE) -> Iterator[Message]:
     """Sales without end, of one and two lines in turn, their event_time told by ``clock``; a share of them broken."""
     rng = random.Random(seed)  # noqa: S311  (reproducible, not secret)
     number = 0
     while True:
         number += 1
-        value = _sale(number, clock(), rng)
+        value = _sale(number, clock(), rng, of)
         bad = rng.random() < poison
         if bad:
             value = _broken(value, number)
@@ -52,14 +66,16 @@ def mean_bytes() -> int:
     return round(statistics.mean(len(message.value or b"") for message in _first(sales(_now), _SAMPLE)))
 
 
-def preload(settings: Settings, count: int, title: str, clock: Clock | None = None, seed: int = SEED) -> None:
+def preload(
+    settings: Settings, count: int, title: str, clock: Clock | None = None, seed: int = SEED, of: Retailer = LARGE
+) -> None:
     """Create the topics and send ``count`` sales, their event_time now unless ``clock`` tells another.
 
     Raises:
         RetailError: Kafka did not take every one.
     """
     kafka.ensure_topics(settings)
-    messages = _first(sales(clock or _now, seed), count)
+    messages = _first(sales(clock or _now, seed, of=of), count)
     with counted(title, count) as told:
         report = send(settings, messages, on_progress=told)
     if report.acknowledged != count:
@@ -72,6 +88,7 @@ class Phase:
 
     rate: float
     seconds: float
+    of: Retailer = LARGE
 
     @property
     def count(self) -> int:
@@ -83,6 +100,7 @@ class Phase:
 class Sent:
     """What was sent: ``count`` sales of a ``seed``, from ``began`` to ``ended`` (seconds since 1970), at that ``rate``."""
 
+    of: Retailer
     seed: int
     count: int
     began: float
@@ -101,14 +119,14 @@ def phases(settings: Settings, plan: Sequence[Phase]) -> list[Sent]:
     done = []
     for phase in plan:
         seed, began = time.time_ns(), time.time()
-        report = send(settings, _first(sales(_now, seed), phase.count), rate=phase.rate)
-        done.append(Sent(seed, phase.count, began, time.time(), report.rate))
+        report = send(settings, _first(sales(_now, seed, of=phase.of), phase.count), rate=phase.rate)
+        done.append(Sent(phase.of, seed, phase.count, began, time.time(), report.rate))
     return done
 
 
 def stock_changes(sent: Sent) -> int:
     """How many stock levels those sales change: one for each product of a valid sale."""
-    valid = (message for message in _first(sales(_now, sent.seed), sent.count) if message.label != "poison")
+    valid = (message for message in _first(sales(_now, sent.seed, of=sent.of), sent.count) if message.label != "poison")
     return sum(len({item["product_id"] for item in json.loads(message.value or b"")["items"]}) for message in valid)
 
 
@@ -120,25 +138,25 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def _sale(number: int, moment: dt.datetime, rng: random.Random) -> str:
-    customer = number * _STRIDE % _CUSTOMERS
-    card = customer if number % _STOLEN_EVERY else _CUSTOMERS + rng.randrange(_STOLEN)
+def _sale(number: int, moment: dt.datetime, rng: random.Random, of: Retailer) -> str:
+    customer = number * _STRIDE % of.customers
+    card = customer if number % _STOLEN_EVERY else of.customers + rng.randrange(_STOLEN)
     identity = f"{rng.getrandbits(128):032x}"
     event_id = f"{identity[:8]}-{identity[8:12]}-{identity[12:16]}-{identity[16:20]}-{identity[20:]}"
     event_time = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
     channel = "pos" if number % 4 else "ecommerce"
-    items = ",".join(_item(rng) for _ in range(1 + number % 2))
+    items = ",".join(_item(rng, of) for _ in range(1 + number % 2))
     return (
         f'{{"event_id":"{event_id}","event_type":"sale","transaction_id":"T{number:012d}","event_time":"{event_time}",'
-        f'"channel":"{channel}","store_id":"S{customer % _STORES:03d}","customer_id":"C{customer:06d}",'
+        f'"channel":"{channel}","store_id":"S{customer % of.stores:03d}","customer_id":"C{customer:06d}",'
         f'"payment":{{"method":"card","card_token":"tok_{card:07d}"}},"location":{{"country":"UK"}},'
         f'"currency":"GBP","items":[{items}]}}'
     )
 
 
-def _item(rng: random.Random) -> str:
+def _item(rng: random.Random, of: Retailer) -> str:
     return (
-        f'{{"product_id":"P{rng.randrange(_PRODUCTS):05d}","quantity":{rng.randrange(1, 4)},'
+        f'{{"product_id":"P{rng.randrange(of.products):05d}","quantity":{rng.randrange(1, 4)},'
         f'"unit_price":"{rng.randrange(1, 200)}.{rng.randrange(100):02d}","discount":"0.00"}}'
     )
 

@@ -15,6 +15,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from benchmarks import load
 from benchmarks.figures import percentiles
 from benchmarks.freshness import await_running, ingesting, streaming
@@ -26,17 +28,27 @@ from retail_platform.contracts import FRAUD_ALERTS, LIVE_METRICS, STOCK_LEVELS, 
 from retail_platform.contracts.judge import judge
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.heartbeat import read_heartbeat
-from retail_platform.reactions.applications import METRICS, REACTIONS, ReactionApplication
+from retail_platform.reactions.applications import APPLICATIONS, MARKETING, METRICS, REACTIONS, ReactionApplication
 from retail_platform.reactions.events import transaction
+from retail_platform.reactions.fraud.features import MODEL_NAMES
+from retail_platform.reactions.fraud.model import Model, versioned
+from retail_platform.reactions.fraud.published import CURRENT, write
 from retail_platform.reactions.outputs import rfc3339
 from retail_platform.reactions.reading import records
+from retail_platform.reactions.training.trees import exported, fitted
 from retail_platform.settings import Settings
 
-_MEASURED = {REACTIONS.name: (FRAUD_ALERTS.topic, STOCK_LEVELS.topic), METRICS.name: (LIVE_METRICS.topic,)}
+_MEASURED = {
+    REACTIONS.name: (FRAUD_ALERTS.topic, STOCK_LEVELS.topic),
+    METRICS.name: (LIVE_METRICS.topic,),
+    MARKETING.name: (),
+}
 _QUIET_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 _MOST_SECONDS = 3600.0
 _MIB = 1024**2
+_HISTORY = dt.timedelta(days=20)
+_NOISE = 0.01
 
 #: Where the rate that one and two processes keep up with is searched: the first, and by how much more each next, a second.
 _FIRST_RATE, _MORE_RATE, _HIGHEST_RATE = 400, 200, 3000
@@ -62,18 +74,8 @@ def steady(
     of its minute counts it.
     """
     plan = [load.Phase(rate, warm_up_seconds), load.Phase(rate, seconds)]
-    with _stage(beside=beside, processes=1, cards=cards, application=application) as stage:
-        (_, measured), told, cpu = stage.play(plan)
-        if application is METRICS:
-            made = asyncio.run(_made(stage.settings))
-            told = {topic: counted_sales(made, found) for topic, found in told.items()}
-        figures = {
-            "rate_sent": round(measured.rate),
-            "cpu_ms_per_sale": round(cpu / sum(phase.count for phase in plan) * 1000, 2),
-            "memory_mib": stage.memory_mib(),
-            "state_mib": stage.state_mib(),
-            "topics": {topic: _told(found.between(measured)) for topic, found in told.items()},
-        }
+    with _stage(beside=beside, cards=cards, applications=(application,)) as stage:
+        figures = _steady(stage, plan)
     return {
         "parameters": {
             "rate": rate,
@@ -83,6 +85,42 @@ def steady(
             "cards_before": cards,
         },
         "figures": figures,
+    }
+
+
+def together(rate: float, seconds: float, warm_up_seconds: float, history: int) -> dict[str, Any]:
+    """All applications and the ingest side by side, with a model that scores, after a ``history`` of so many sales.
+
+    The history is of the last 20 days and of a small retailer: in the end a stock knows some 150 changes of the last week and
+    has enough of demand to be reordered, a card some 30 purchases. Figures: as of :func:`steady`, of all applications.
+    """
+    plan = [load.Phase(rate, warm_up_seconds, load.SMALL), load.Phase(rate, seconds, load.SMALL)]
+    with _stage(beside=True, applications=APPLICATIONS, history=history) as stage:
+        figures = _steady(stage, plan)
+    return {
+        "parameters": {
+            "rate": rate,
+            "seconds": seconds,
+            "warm_up_seconds": warm_up_seconds,
+            "history": history,
+            "stocks": load.SMALL.stores * load.SMALL.products,
+            "cards": load.SMALL.customers,
+        },
+        "figures": figures,
+    }
+
+
+def _steady(stage: _Stage, plan: Sequence[load.Phase]) -> dict[str, Any]:
+    """The figures of the last phase of the plan."""
+    sent, told, cpu = stage.play(plan)
+    if LIVE_METRICS.topic in told:
+        told[LIVE_METRICS.topic] = counted_sales(asyncio.run(_made(stage.settings)), told[LIVE_METRICS.topic])
+    return {
+        "rate_sent": round(sent[-1].rate),
+        "cpu_ms_per_sale": round(cpu / sum(phase.count for phase in plan) * 1000, 2),
+        "memory_mib": stage.memory_mib(),
+        "state_mib": stage.state_mib(),
+        "topics": {topic: _told(found.between(sent[-1])) for topic, found in told.items()},
     }
 
 
@@ -97,7 +135,7 @@ def burst(rate: float, high: float, seconds: float, after_seconds: float, *, bes
         RetailError: ``after_seconds`` were not enough.
     """
     plan = [load.Phase(rate, 30), load.Phase(rate, 60), load.Phase(high, seconds), load.Phase(rate, after_seconds)]
-    with _stage(beside=beside, processes=1) as stage:
+    with _stage(beside=beside) as stage:
         sent, told, _ = stage.play(plan)
     _, before, during, after = sent
     levels = told[STOCK_LEVELS.topic]
@@ -190,14 +228,14 @@ class _Stage:
     """The reactions running, and what is sent to them."""
 
     settings: Settings
-    application: ReactionApplication
+    applications: Sequence[ReactionApplication]
     processes: tuple[tuple[Settings, Tree], ...]
     pool: ProcessPoolExecutor
 
     def play(self, plan: Sequence[load.Phase]) -> tuple[list[load.Sent], dict[str, Results], float]:
         """Send what was planned: what was sent, its results by topic, and the reactions' CPU seconds meanwhile."""
         before = self._cpu_seconds()
-        reader = _Reader(self.settings, _MEASURED[self.application.name])
+        reader = _Reader(self.settings, [topic for one in self.applications for topic in _MEASURED[one.name]])
         total = round(sum(phase.seconds for phase in plan))
         with counted(f"{', '.join(f'{phase.rate:,.0f}/s' for phase in plan)}: seconds", total) as told:
             sent = asyncio.run(reader.run(lambda: self.pool.submit(load.phases, self.settings, plan), told))
@@ -219,13 +257,22 @@ class _Stage:
 
 @contextlib.contextmanager
 def _stage(
-    *, beside: bool, processes: int, cards: int = 0, application: ReactionApplication = REACTIONS
+    *,
+    beside: bool,
+    processes: int = 1,
+    cards: int = 0,
+    history: int = 0,
+    applications: Sequence[ReactionApplication] = (REACTIONS,),
 ) -> Iterator[_Stage]:
+    """``processes`` of each application on a broker; ``history``: so many sales of the 20 days before, and a model."""
     with contextlib.ExitStack() as stack:
         settings = stack.enter_context(broker())
         kafka.ensure_topics(settings)
         if cards:
             load.preload(settings, cards, "sales before, each with another card")
+        if history:
+            load.preload(settings, history, "sales of the last 20 days", _days_past(history), of=load.SMALL)
+            write(settings.fraud_models_dir / CURRENT, _model())
         if beside:
             stack.enter_context(ingesting(settings))
             await_running(settings)
@@ -234,30 +281,44 @@ def _stage(
             for number in range(2, processes + 1)
         ]
         trees = []
-        for home in homes:
+        for home, application in itertools.product(homes, applications):
             job = (application.name, "retail_platform.reactions.wiring.job", application.name)
             trees.append((home, stack.enter_context(streaming(home, *job))))
             await_running(home, application.name)
-        _await_taken(homes, cards)
+        for application in applications:
+            _await_taken(homes, application, cards or history)
         pool = stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
-        yield _Stage(settings, application, tuple(trees), pool)
+        yield _Stage(settings, applications, tuple(trees), pool)
 
 
-def _await_taken(homes: Sequence[Settings], cards: int) -> None:
-    """Wait until the reactions have taken in the sales that were there, and have had nothing to do for a while."""
-    if not cards:
+def _days_past(count: int) -> load.Clock:
+    """A clock that comes from 20 days ago to now in ``count`` looks."""
+    began, ticks = dt.datetime.now(dt.UTC) - _HISTORY, itertools.count()
+    return lambda: began + _HISTORY * next(ticks) / count
+
+
+def _model() -> Model:
+    """A forest of the size that is trained, on noise: what it costs to score, and alerts of its own now and then."""
+    random = np.random.default_rng(0)
+    features = random.uniform(0, 100, (20_000, len(MODEL_NAMES)))
+    return versioned("2026-01-01", 0.5, exported(fitted(features, random.uniform(0, 1, 20_000) < _NOISE)), {}, {})
+
+
+def _await_taken(homes: Sequence[Settings], application: ReactionApplication, sales: int) -> None:
+    """Wait until an application has taken in the sales that were there, and has had nothing to do for a while."""
+    if not sales:
         return
     rows, since, began = -1, time.monotonic(), time.monotonic()
-    with counted("records taken in by the reactions", cards * 4) as told:
-        while time.monotonic() - since < _QUIET_SECONDS or rows < cards:
-            beats = [read_heartbeat(home, REACTIONS.name) for home in homes]
+    with counted(f"records taken in by {application.name}", sales * 4) as told:
+        while time.monotonic() - since < _QUIET_SECONDS or rows < sales:
+            beats = [read_heartbeat(home, application.name) for home in homes]
             now = sum(query.rows for beat in beats if beat is not None for query in beat.queries)
             if now != rows:
                 rows, since = now, time.monotonic()
             told(rows)
             if time.monotonic() - began > _MOST_SECONDS:
                 raise RetailError(
-                    f"the reactions did not take in {cards:,} sales in {_MOST_SECONDS:.0f} s; lower --cards"
+                    f"{application.name} did not take in {sales:,} sales in {_MOST_SECONDS:.0f} s; ask for fewer"
                 )
             time.sleep(_LOOK_SECONDS)
     say(f"{rows:,} records taken in")

@@ -140,6 +140,19 @@ GOALS: tuple[Goal, ...] = (
     ),
     _reactions("reactions_metrics", "the live metrics it changes", "the same, with the application of the metrics"),
     _reactions(
+        "reactions_together",
+        "all of these, with all applications, a model and full states,",
+        "the same, with the three applications side by side, after 20 days of sales",
+    ),
+    Goal(
+        "reactions_together",
+        "CPU of a sale with that, and memory",
+        "report",
+        lambda f: f"{f['cpu_ms_per_sale']:.2f} ms, {f['memory_mib']:,} MiB",
+        None,
+        "of the three applications; resident",
+    ),
+    _reactions(
         "reactions_state",
         "its alert and its stock level, with a million cards in the state,",
         "the same with a card and its features each, and the stocks, in the state before",
