@@ -77,7 +77,8 @@ def parts(settings: Settings) -> tuple[Part, ...]:
         Part(
             "reactions",
             "The applications `reactions`, `metrics`, `marketing`; `retail reactions rollback` and `release`, "
-            "`retail fraud label`; the jobs `customer_midnight` and `live_metrics_check`; the sensor `reactions_progress`.",
+            "`retail fraud label`; the jobs `customer_midnight`, `price_reviews` and `live_metrics_check`; the "
+            "sensor `reactions_progress`.",
             (
                 *(Grant("topic", topic, ("Read", "Describe", "DescribeConfigs")) for topic in events),
                 *(

@@ -29,6 +29,8 @@ _TIMEOUT_SECONDS = 30.0
 _MS_PER_DAY = 86_400_000
 _TOPIC_ALREADY_EXISTS = 36
 _UNKNOWN_TOPIC = 3
+# So few offsets are looked at whether they are records; each transaction that ends leaves one that is none.
+_MARKS, _MARKS_MS = 3, 1000
 _LOOK_SECONDS = 0.1
 _CALL_SECONDS = 5.0
 _TIMESTAMP_TYPE = "message.timestamp.type"
@@ -179,13 +181,15 @@ def offsets(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, tu
     return _ask(settings, _offsets(settings, tuple(topics)), _TIMEOUT_SECONDS)
 
 
-def committed(settings: Settings, group: str) -> dict[str, dict[int, int]]:
-    """The next offset that a consumer group will read, of each topic and partition of which it has committed any.
+def committed(settings: Settings, group: str, topics: Iterable[str]) -> dict[str, dict[int, int]]:
+    """The next offset that a consumer group will read, of each partition of the topics of which it has committed any.
+
+    What ends a producer's transaction takes an offset and is no record: behind the last record it counts as read.
 
     Raises:
         RetailError: no broker answers, or this user may not see the group.
     """
-    return _ask(settings, _committed(settings, group), _TIMEOUT_SECONDS)
+    return _ask(settings, _committed(settings, group, tuple(topics)), _TIMEOUT_SECONDS)
 
 
 async def _ensure_topics(settings: Settings, wanted: tuple[TopicContract, ...]) -> None:
@@ -261,13 +265,34 @@ async def _offsets(settings: Settings, topics: tuple[str, ...]) -> dict[str, dic
     return reach
 
 
-async def _committed(settings: Settings, group: str) -> dict[str, dict[int, int]]:
+async def _committed(settings: Settings, group: str, topics: tuple[str, ...]) -> dict[str, dict[int, int]]:
+    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
     async with _admin(settings) as admin:
-        entries = await admin.list_consumer_group_offsets(group)
-    found: dict[str, dict[int, int]] = {}
-    for place, entry in entries.items():
-        if entry.offset >= 0:
-            found.setdefault(place.topic, {})[place.partition] = entry.offset
+        while True:
+            try:
+                entries = await admin.list_consumer_group_offsets(group)
+                break
+            except KafkaError as error:
+                # A broker that has just started finds its coordinator first; whoever asks limits the time.
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(_LOOK_SECONDS)
+    done = {place: entry.offset for place, entry in entries.items() if place.topic in topics and entry.offset >= 0}
+    reach = await _offsets(settings, topics)
+    nearly = [place for place in done if 0 < reach[place.topic][place.partition][1] - done[place] <= _MARKS]
+    if nearly:
+        async with AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed") as consumer:
+            consumer.assign(nearly)
+            for place in nearly:
+                consumer.seek(place, done[place])
+            records = await consumer.getmany(timeout_ms=_MARKS_MS)
+            for place in set(nearly) - records.keys():
+                done[place] = await consumer.position(place)
+    found: dict[str, dict[int, int]] = {topic: {} for topic in topics}
+    for place, offset in done.items():
+        found[place.topic][place.partition] = offset
     return found
 
 

@@ -12,6 +12,7 @@ from retail_platform.contracts.reactions import (
     FRAUD_ALERTS,
     FRAUD_LABELS,
     LIVE_METRICS,
+    PRICE_REVIEWS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
     REORDER_RELEASES,
@@ -42,7 +43,13 @@ REACTION_TOPICS: tuple[TopicContract, ...] = (
 )
 
 #: Every topic by which the platform, or a person, tells the reactions something.
-CONTROL_TOPICS: tuple[TopicContract, ...] = (CUSTOMER_REFRESHES, PRICE_ROLLBACKS, REORDER_RELEASES, FRAUD_LABELS)
+CONTROL_TOPICS: tuple[TopicContract, ...] = (
+    CUSTOMER_REFRESHES,
+    PRICE_REVIEWS,
+    PRICE_ROLLBACKS,
+    REORDER_RELEASES,
+    FRAUD_LABELS,
+)
 
 #: Every topic that is ingested. A topic added here is ingested, validated, deduplicated and documented with no other change.
 TOPICS: tuple[TopicContract, ...] = (*SOURCE_TOPICS, *REACTION_TOPICS, FRAUD_LABELS)
@@ -77,6 +84,7 @@ __all__ = [
     "LAKE_TABLES",
     "LIVE_METRICS",
     "LOST_OFFSETS",
+    "PRICE_REVIEWS",
     "PRICE_ROLLBACKS",
     "PRICE_UPDATES",
     "QUARANTINE_EVENTS",

@@ -287,6 +287,24 @@ PRICE_UPDATES = TopicContract(
     silver_description="Every decision on a price exactly once: the audit of what was set, by what, and why not.",
 )
 
+PRICE_REVIEWS = TopicContract(
+    topic="price-reviews",
+    schema="retail.price-review.v1",
+    title="Price reviews",
+    description="All sales and stock of before this moment were read: decide this product's price by them.",
+    message_key="product_id",
+    owner="retail-sales",
+    retention_days=2,
+    fields=(
+        Field("event_id", Uuid(), "The same for a product and a moment."),
+        Field("event_time", Instant(), "The moment before which everything was read (UTC)."),
+        Field("product_id", Text(100), "Product."),
+    ),
+    silver_name="price_reviews",
+    silver_grain="one review of a product's price",
+    silver_description="Every review of a product's price.",
+)
+
 PRICE_ROLLBACKS = TopicContract(
     topic="price-rollbacks",
     schema="retail.price-rollback.v1",

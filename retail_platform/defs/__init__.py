@@ -12,6 +12,7 @@ from retail_platform.defs import (
     fraud_model,
     kpi,
     lakehouse,
+    prices,
     reactions,
     sources,
     stream,
@@ -22,6 +23,6 @@ from retail_platform.settings import Settings
 
 def build_defs(settings: Settings) -> dg.Definitions:
     """Every definition, for these settings: what production, the command line and the tests all use."""
-    stages = (sources, stream, reactions, lakehouse, fraud_model, warehouse, dbt, kpi, automation, alerts)
+    stages = (sources, stream, reactions, prices, lakehouse, fraud_model, warehouse, dbt, kpi, automation, alerts)
     common = dg.Definitions(executor=dg.in_process_executor)
     return dg.Definitions.merge(*(stage.build(settings) for stage in stages), common)

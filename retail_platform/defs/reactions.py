@@ -96,8 +96,9 @@ def progress(settings: Settings) -> dg.SensorDefinition:
         before = json.loads(context.cursor) if context.cursor else {}
         now = dt.datetime.now(dt.UTC)
         try:
-            reach = kafka.offsets(settings, [contract.topic for contract in settings.source_topics])
-            done = {which: kafka.committed(settings, consumer_group(settings, which)) for which in APPLICATIONS}
+            topics = [contract.topic for contract in settings.source_topics]
+            reach = kafka.offsets(settings, topics)
+            done = {which: kafka.committed(settings, consumer_group(settings, which), topics) for which in APPLICATIONS}
         except RetailError as error:
             return dg.SkipReason(str(error))
         # JSON has no numbers as names.
@@ -120,7 +121,7 @@ def progress(settings: Settings) -> dg.SensorDefinition:
 def _progress(
     which: ReactionApplication, reach: Reach, done: Offsets, seen: Offsets, at: str | None
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-    if not done:
+    if not any(done.values()):
         return  # it has never run
     metadata: dict[str, Any] = {"reported by": "the offsets in Kafka", "lag (records)": lag(reach, done)}
     kind: type[dg.AssetMaterialization | dg.AssetObservation] = dg.AssetObservation

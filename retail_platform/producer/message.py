@@ -5,10 +5,11 @@ import json
 import uuid
 from dataclasses import dataclass
 
-from retail_platform.contracts import INVENTORY, PRICE_ROLLBACKS, REORDER_RELEASES, TRANSACTIONS
+from retail_platform.contracts import INVENTORY, PRICE_REVIEWS, PRICE_ROLLBACKS, REORDER_RELEASES, TRANSACTIONS
 
 Event = dict[str, object]
 
+_REVIEWS = uuid.uuid5(uuid.NAMESPACE_DNS, "price-reviews.retail-platform")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -52,6 +53,14 @@ def price_rollback(product_id: str) -> Message:
     """The record by which somebody wants the last change of a product's price taken back, now."""
     event = {**_asked_now(), "product_id": product_id}
     return Message(PRICE_ROLLBACKS.topic, product_id.encode(), encode(event), PRICE_ROLLBACKS.schema, "rollback")
+
+
+def price_review(product_id: str, moment: dt.datetime) -> Message:
+    """The record that has a product's price decided, by all that happened before ``moment``."""
+    time = moment.isoformat()
+    event_id = str(uuid.uuid5(_REVIEWS, f"{time} {product_id}"))
+    value = encode({"event_id": event_id, "event_time": time, "product_id": product_id})
+    return Message(PRICE_REVIEWS.topic, product_id.encode(), value, PRICE_REVIEWS.schema, "review")
 
 
 def reorder_release(store_id: str, product_id: str, cycle: int) -> Message:

@@ -11,6 +11,7 @@ from retail_platform.contracts.reactions import (
     FRAUD_ALERTS,
     FRAUD_LABELS,
     LIVE_METRICS,
+    PRICE_REVIEWS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
     REORDER_RELEASES,
@@ -49,7 +50,7 @@ MARKETING = ReactionApplication(
     "marketing",
     "customer segments by recency, frequency and value, and prices of products",
     writes=(CUSTOMER_SEGMENTS, PRICE_UPDATES),
-    hears=(CUSTOMER_REFRESHES, STOCK_LEVELS, PRICE_ROLLBACKS),
+    hears=(CUSTOMER_REFRESHES, STOCK_LEVELS, PRICE_REVIEWS, PRICE_ROLLBACKS),
 )
 
 APPLICATIONS = (REACTIONS, METRICS, MARKETING)

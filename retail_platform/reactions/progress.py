@@ -9,9 +9,6 @@ Offsets = Mapping[str, Mapping[int, int]]
 #: By topic and partition the earliest and the next offset.
 Reach = Mapping[str, Mapping[int, tuple[int, int]]]
 
-# The mark that ends a producer's transaction takes an offset and is no record: nobody commits behind the last one.
-_MARK = 1
-
 
 def lag(reach: Reach, committed: Offsets) -> int:
     """Records that the topics have and the group has not committed."""
@@ -24,7 +21,7 @@ def has_read(reach: Reach, committed: Offsets, ends: Offsets) -> bool:
         topic: {number: (first, ends.get(topic, {}).get(number, first)) for number, (first, _) in partitions.items()}
         for topic, partitions in reach.items()
     }
-    return all(done >= end - _MARK for end, done in _places(known, committed))
+    return all(done >= end for end, done in _places(known, committed))
 
 
 def _places(reach: Reach, committed: Offsets) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -36,14 +37,20 @@ def rollback(event_id: str, hours: float) -> Happened:
     return Happened(time, time, event_id, "P1", None)
 
 
-def run(*events: Happened, applies: bool = True, reviews: bool = True) -> list[PriceUpdate]:
+def review(hours: float, arrives: float | None = None) -> Happened:
+    event = {"event_id": f"r{hours}", "event_time": f"{NOON + dt.timedelta(hours=hours):%Y-%m-%dT%H:%M:%S.%fZ}"}
+    at = NOON + dt.timedelta(hours=hours if arrives is None else arrives)
+    return live.from_review({**event, "product_id": "P1"}, at)
+
+
+def run(*events: Happened, applies: bool = True, reviews: bool = True, terms: Terms = TERMS) -> list[PriceUpdate]:
     """The updates of one product; its state and its events pass through JSON, as they do live."""
     stored, found = "null", []
     for event in events:
         arrived = live.unpacked_event(json.loads(json.dumps(event.packed())))
         assert arrived == event
         state = live.unpacked(json.loads(stored))
-        after, updates = live.step(state, arrived, TERMS, Parameters("test", applies=applies), reviews=reviews)
+        after, updates = live.step(state, arrived, terms, Parameters("test", applies=applies), reviews=reviews)
         stored = json.dumps(after.packed())
         found += updates
     return found
@@ -72,6 +79,20 @@ def test_a_stock_level_has_it_reviewed_too_and_one_of_yesterday_is_stale() -> No
 
 def test_a_sale_of_last_week_that_arrives_now_says_nothing_of_todays_demand() -> None:
     assert shown(run(level(1, 0), sold("late", -24 * 7, arrives=0.1)))[-1] == ("withheld", "stale_demand", "")
+
+
+def test_what_nobody_buys_is_reviewed_when_all_was_read_and_marked_down_toward_its_sell_by_date() -> None:
+    quiet = [*MONTH, level(1, -1)]
+    assert shown(run(*quiet, sold("late", 72, arrives=72)))[-1][1] == "stale_stock"
+    spoils = replace(TERMS, sell_by=(NOON + dt.timedelta(days=9)).date())
+    found = run(*quiet, review(72), review(84), terms=spoils)
+    assert [(status, reason) for status, reason, _ in shown(found)][-2:] == [("applied", "sell_by")] * 2
+    assert found[-1].effective_price < found[-2].effective_price < TERMS.list_price
+    assert json.loads(found[-1].message()["evidence"])["weekly_demand"] > 0
+
+
+def test_a_review_as_of_a_moment_long_gone_does_not_make_old_data_fresh() -> None:
+    assert shown(run(*MONTH, level(1, -1), review(-20, arrives=72)))[-1][1] == "stale_demand"
 
 
 def test_on_its_first_day_a_product_keeps_its_price() -> None:

@@ -28,6 +28,7 @@ from retail_platform.contracts import (
 )
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
+from retail_platform.defs import prices as dagster_prices
 from retail_platform.defs import reactions as dagster_reactions
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.producer.message import Message, reorder_release
@@ -417,13 +418,37 @@ def test_the_topics_of_an_application_are_fresh_until_events_wait_for_it(reactio
     def answered(said_now: dict[str, set[str]]) -> bool:
         return LIVE_METRICS.topic in said_now.get("AssetMaterialization", set())
 
-    assert looked() == {}
     deliver(reactions_settings, [message(sale()) for _ in range(20)])
     with running(reactions_settings, METRICS) as process:
+        until(process, "its partitions", lambda: members(reactions_settings, METRICS) == 1)
+        assert "AssetMaterialization" not in looked()
         until(process, "an answer to all that was sent", lambda: answered(looked()))
     deliver(reactions_settings, [message(sale()) for _ in range(20)])
     assert answered(looked())
     assert looked() == {"AssetObservation": {LIVE_METRICS.topic}}
+
+
+def test_prices_are_reviewed_once_all_is_read_and_not_while_an_application_is_behind(
+    reactions_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = dagster_prices.build(reactions_settings).resolve_job_def("price_reviews")
+
+    def reviewed() -> Any:
+        run = job.execute_in_process()
+        return run.asset_materializations_for_node("price_reviews")[0].metadata["products"].value
+
+    def reasons() -> list[str]:
+        return [row["reason"] for row in said(reactions_settings, PRICE_UPDATES)]
+
+    deliver(reactions_settings, [message(bought("tok-any", LONDON, 1, currency="USD"))])
+    with running(reactions_settings) as process, running(reactions_settings, MARKETING):
+        for one in (REACTIONS, MARKETING):
+            until(process, "its partitions", lambda one=one: members(reactions_settings, one) == 1)
+        assert reviewed() == 1
+        until(process, "its decision", lambda: reasons() == ["no_whole_day"])
+    deliver(reactions_settings, [message(bought("tok-any", LONDON, 2, currency="USD"))] * 2)
+    monkeypatch.setattr(dagster_prices, "_ANSWER_SECONDS", 0.0)
+    assert reviewed() == 0
 
 
 def test_metrics_that_are_killed_while_they_hold_sales_for_a_commit_count_each_of_them_once(

@@ -1,8 +1,8 @@
 """When a price is reviewed live: at every sale and every stock level of the product, by the broker's time of that record.
 
-There is no timer. A product that neither sells nor moves is not reviewed: it keeps its price, also when its sell-by date
-comes nearer. Sales are known up to the product's last sale and stock up to its last level, so a product that sold nothing for
-a day has stale demand, and its price stays, until it sells.
+By itself a product's events show no more than that sales are known up to its last sale, and stock up to its last level: one
+that sold nothing for a day has stale demand. Whoever knows that all events of before a moment were read says so in a
+review: then a day without a sale is a day of demand zero, and a product is marked down though nobody buys it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
+class AllRead:
+    """All that happened before the record's event_time has been read, of sales and of stock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Happened:
-    """A sale of the product, a stock level of it, or a rollback that somebody asked for.
+    """A sale of the product, a stock level of it, a review, or a rollback that somebody asked for (``None``).
 
     ``at``: when the broker appended its record. ``event_time``: its own time. ``event_id``: of the record.
     """
@@ -33,7 +38,7 @@ class Happened:
     event_time: dt.datetime
     event_id: str
     product_id: str
-    what: Sold | Stocked | None
+    what: Sold | Stocked | AllRead | None
 
     def packed(self) -> dict[str, Any]:
         """As JSON, for the way to the product's partition."""
@@ -48,6 +53,8 @@ class Happened:
                 packed["sold"] = [units, str(amount)]
             case Stocked(store_id=store, on_hand=on_hand, revision=revision):
                 packed["stocked"] = [store, on_hand, revision]
+            case AllRead():
+                packed["all_read"] = True
         return packed
 
 
@@ -55,12 +62,14 @@ def unpacked_event(packed: Mapping[str, Any]) -> Happened:
     """What :meth:`Happened.packed` wrote."""
     event_id, product = packed["event_id"], packed["product_id"]
     time = from_micros(packed["event_time"])
-    what: Sold | Stocked | None = None
+    what: Sold | Stocked | AllRead | None = None
     if "sold" in packed:
         units, amount = packed["sold"]
         what = Sold(event_id, time, product, units, Decimal(amount))
     elif "stocked" in packed:
         what = Stocked(product, *packed["stocked"])
+    elif "all_read" in packed:
+        what = AllRead()
     return Happened(from_micros(packed["at"]), time, event_id, product, what)
 
 
@@ -74,6 +83,11 @@ def from_level(event: Mapping[str, Any], at: dt.datetime) -> Happened:
     product = event["product_id"]
     stocked = Stocked(product, event["store_id"], int(event["on_hand"]), int(event["revision"]))
     return Happened(at, moment(event["event_time"]), event["event_id"], product, stocked)
+
+
+def from_review(event: Mapping[str, Any], at: dt.datetime) -> Happened:
+    """A valid event of ``price-reviews``, likewise."""
+    return Happened(at, moment(event["event_time"]), event["event_id"], event["product_id"], AllRead())
 
 
 def from_rollback(event: Mapping[str, Any], at: dt.datetime) -> Happened:
@@ -118,17 +132,25 @@ def step(
     """
     if event.what is None:
         return _rolled_back(state, event, terms, parameters)
-    product, _ = rule.step(state.product, event.what, terms, parameters)
-    known = micros(min(event.event_time, event.at))
-    if isinstance(event.what, Sold):
-        after = replace(state, product=product, demand_as_of=max(state.demand_as_of, known))
-    else:
-        after = replace(state, product=product, stock_as_of=max(state.stock_as_of, known))
+    after = _known(state, event, terms, parameters)
     if not reviews:
         return after, ()
     review = Review(event.at, event.product_id, from_micros(after.demand_as_of), from_micros(after.stock_as_of))
     product, updates = rule.step(after.product, review, terms, parameters)
     return replace(after, product=product), updates
+
+
+def _known(state: State, event: Happened, terms: Terms, parameters: Parameters) -> State:
+    """What is known of demand and stock after the event, and up to which times."""
+    until = micros(min(event.event_time, event.at))
+    demand, stock = max(state.demand_as_of, until), max(state.stock_as_of, until)
+    match event.what:
+        case Sold() as sold:
+            return replace(state, product=rule.step(state.product, sold, terms, parameters)[0], demand_as_of=demand)
+        case Stocked() as stocked:
+            return replace(state, product=rule.step(state.product, stocked, terms, parameters)[0], stock_as_of=stock)
+        case _:
+            return replace(state, demand_as_of=demand, stock_as_of=stock)
 
 
 def _rolled_back(

@@ -23,6 +23,7 @@ from retail_platform.contracts.reactions import (
     FRAUD_ALERTS,
     FRAUD_LABELS,
     LIVE_METRICS,
+    PRICE_REVIEWS,
     PRICE_ROLLBACKS,
     PRICE_UPDATES,
     REORDER_RELEASES,
@@ -238,7 +239,7 @@ def _segments(app: Application, changes: Topic, settings: Settings) -> None:
 
 
 def _prices(app: Application, changes: Topic, terms: Mapping[str, price_terms.Listed], settings: Settings) -> None:
-    """By product that has terms: sales, stock levels and rollbacks in, decisions on its price out."""
+    """By product that has terms: sales, stock levels, reviews and rollbacks in, decisions on its price out."""
     advises = replace(
         pricing.DEFAULT,
         guardrails=Guardrails(emergency=settings.prices_emergency),
@@ -266,7 +267,12 @@ def _prices(app: Application, changes: Topic, terms: Mapping[str, price_terms.Li
             state.set("price", after.packed())
         return [Sent(out, update.product_id, update.message()) for update in updates]
 
-    for contract, read in ((STOCK_LEVELS, live.from_level), (PRICE_ROLLBACKS, live.from_rollback)):
+    told = (
+        (STOCK_LEVELS, live.from_level),
+        (PRICE_REVIEWS, live.from_review),
+        (PRICE_ROLLBACKS, live.from_rollback),
+    )
+    for contract, read in told:
         send(_valid(app, contract, settings).apply(changed_by(read), expand=True, metadata=True))
     send(app.dataframe(changes).apply(on_product, stateful=True, expand=True))
 
