@@ -1,6 +1,6 @@
-ephemeral "random_password" "postgres" {
-  length  = 40
-  special = false
+ephemeral "aws_secretsmanager_random_password" "postgres" {
+  password_length     = 40
+  exclude_punctuation = true
 }
 
 resource "aws_secretsmanager_secret" "postgres" {
@@ -11,7 +11,7 @@ resource "aws_secretsmanager_secret" "postgres" {
 
 resource "aws_secretsmanager_secret_version" "postgres" {
   secret_id                = aws_secretsmanager_secret.postgres.id
-  secret_string_wo         = ephemeral.random_password.postgres.result
+  secret_string_wo         = ephemeral.aws_secretsmanager_random_password.postgres.random_password
   secret_string_wo_version = var.password_version
 }
 

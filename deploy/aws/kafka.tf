@@ -67,9 +67,9 @@ resource "aws_msk_cluster" "main" {
 }
 
 # The password is made while Terraform runs and goes into the secret; it is neither in the plan nor in the state.
-ephemeral "random_password" "kafka" {
-  length  = 40
-  special = false
+ephemeral "aws_secretsmanager_random_password" "kafka" {
+  password_length     = 40
+  exclude_punctuation = true
 }
 
 resource "aws_secretsmanager_secret" "kafka" {
@@ -81,7 +81,7 @@ resource "aws_secretsmanager_secret" "kafka" {
 
 resource "aws_secretsmanager_secret_version" "kafka" {
   secret_id                = aws_secretsmanager_secret.kafka.id
-  secret_string_wo         = jsonencode({ username = "retail", password = ephemeral.random_password.kafka.result })
+  secret_string_wo         = jsonencode({ username = "retail", password = ephemeral.aws_secretsmanager_random_password.kafka.random_password })
   secret_string_wo_version = var.password_version
 }
 

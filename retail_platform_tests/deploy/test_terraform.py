@@ -1,29 +1,20 @@
-"""``deploy/aws``: the plan module by Terraform itself, the rest against the schema of its provider, which may not be here."""
+"""``deploy/aws``: what needs no provider. The plan module by Terraform itself, the rest against the schema of the provider."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from retail_platform.settings import Settings
 from retail_platform_tests.deploy.aws_schema import AWS, SCHEMA, complaints, declared, parsed, plain
 from retail_platform_tests.deploy.containers import compose
+from retail_platform_tests.deploy.terraform import needs_terraform, terraform
 
-needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform is installed here")
 #: Settings that come from the account's own: the names that the containers are told.
 NAME = re.compile(r"^ +([A-Z][A-Z0-9_]+) += ", re.MULTILINE)
-
-
-def terraform(*arguments: str, folder: Path = AWS) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", "CHECKPOINT_DISABLE": "1"}
-    program = shutil.which("terraform") or "terraform"
-    return subprocess.run([program, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def text() -> str:
@@ -33,7 +24,7 @@ def text() -> str:
 
 @needs_terraform
 def test_every_file_is_as_terraform_formats_it() -> None:
-    done = terraform("fmt", "-check", "-recursive", "-no-color")
+    done = terraform("fmt", "-check", "-recursive")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -41,9 +32,9 @@ def test_every_file_is_as_terraform_formats_it() -> None:
 def test_addresses_policies_and_environments_are_right(tmp_path: Path) -> None:
     """`terraform test` of the module that needs no provider: its assertions are in plan/tests."""
     folder = shutil.copytree(AWS / "plan", tmp_path / "plan", ignore=shutil.ignore_patterns(".terraform*"))
-    done = terraform("init", "-no-color", folder=folder)
+    done = terraform("init", folder=folder)
     assert done.returncode == 0, done.stderr
-    done = terraform("test", "-no-color", folder=folder)
+    done = terraform("test", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"Success! [1-9]\d* passed, 0 failed", done.stdout)
 
@@ -146,5 +137,7 @@ def test_no_password_is_in_the_state() -> None:
     whole = text()
     kept = [name for type_, name, body in declared("resource") if {"password", "secret_string"} & set(body)]
     assert kept == []
-    assert 'resource "random_password"' not in whole
     assert len(re.findall(r"\b(?:password|secret_string)_wo *= .*ephemeral\.", whole)) == 3
+    # Each opening makes another password: used in two places, it would be two.
+    used = re.findall(r"ephemeral\.aws_secretsmanager_random_password\.(\w+)", whole)
+    assert sorted(used) == ["kafka", "postgres"]
