@@ -117,19 +117,20 @@ resource "aws_ecs_task_definition" "service" {
   }])
 }
 
-resource "aws_ecs_service" "service" {
-  for_each               = local.services
-  name                   = each.key
-  cluster                = aws_ecs_cluster.main.id
-  task_definition        = aws_ecs_task_definition.service[each.key].arn
-  launch_type            = "FARGATE"
-  desired_count          = 1
-  enable_execute_command = true
-  propagate_tags         = "SERVICE"
-
-  # Two code servers would both carry streams, two daemons would fight: the old one ends before the new one starts.
+# Two code servers would both carry streams, two daemons would fight: the old one ends before the new one starts. So there is
+# nothing to spread over zones, which ECS would begin with a second one.
+resource "aws_ecs_service" "code" {
+  name                               = "code"
+  cluster                            = aws_ecs_cluster.main.id
+  task_definition                    = aws_ecs_task_definition.service["code"].arn
+  launch_type                        = "FARGATE"
+  desired_count                      = 1
+  enable_execute_command             = true
+  propagate_tags                     = "SERVICE"
+  wait_for_steady_state              = true
   deployment_minimum_healthy_percent = 0
   deployment_maximum_percent         = 100
+  availability_zone_rebalancing      = "DISABLED"
 
   deployment_circuit_breaker {
     enable   = true
@@ -138,7 +139,7 @@ resource "aws_ecs_service" "service" {
 
   network_configuration {
     subnets          = [for zone in local.zones : aws_subnet.private[zone].id]
-    security_groups  = [aws_security_group.part[each.value.role].id]
+    security_groups  = [aws_security_group.part["code"].id]
     assign_public_ip = false
   }
 
@@ -146,19 +147,49 @@ resource "aws_ecs_service" "service" {
     enabled   = true
     namespace = aws_service_discovery_http_namespace.main.arn
 
-    dynamic "service" {
-      for_each = each.key == "code" ? ["grpc"] : []
-      content {
-        port_name      = service.value
-        discovery_name = "code"
+    service {
+      port_name      = "grpc"
+      discovery_name = "code"
 
-        client_alias {
-          dns_name = "code"
-          port     = 4000
-        }
+      client_alias {
+        dns_name = "code"
+        port     = 4000
       }
     }
   }
 
   depends_on = [aws_iam_role_policy.part, aws_efs_mount_target.state, aws_msk_single_scram_secret_association.platform]
+}
+
+# After the code server: a task knows only the names that were there when it started.
+resource "aws_ecs_service" "client" {
+  for_each                           = toset(["webserver", "daemon"])
+  name                               = each.key
+  cluster                            = aws_ecs_cluster.main.id
+  task_definition                    = aws_ecs_task_definition.service[each.key].arn
+  launch_type                        = "FARGATE"
+  desired_count                      = 1
+  enable_execute_command             = true
+  propagate_tags                     = "SERVICE"
+  deployment_minimum_healthy_percent = 0
+  deployment_maximum_percent         = 100
+  availability_zone_rebalancing      = "DISABLED"
+
+  deployment_circuit_breaker {
+    enable   = true
+    rollback = true
+  }
+
+  network_configuration {
+    subnets          = [for zone in local.zones : aws_subnet.private[zone].id]
+    security_groups  = [aws_security_group.part["control"].id]
+    assign_public_ip = false
+  }
+
+  service_connect_configuration {
+    enabled   = true
+    namespace = aws_service_discovery_http_namespace.main.arn
+  }
+
+  depends_on = [aws_ecs_service.code]
 }

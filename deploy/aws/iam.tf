@@ -6,8 +6,10 @@ module "plan" {
   partition               = data.aws_partition.here.partition
   bucket                  = aws_s3_bucket.lake.id
   key_arn                 = aws_kms_key.data.arn
-  kafka_bootstrap_servers = aws_msk_cluster.main.bootstrap_brokers_sasl_scram
-  kafka_secret_arn        = aws_secretsmanager_secret.kafka.arn
+  kafka_bootstrap_servers = var.kafka_login == "iam" ? aws_msk_cluster.main.bootstrap_brokers_sasl_iam : aws_msk_cluster.main.bootstrap_brokers_sasl_scram
+  kafka_cluster_arn       = aws_msk_cluster.main.arn
+  kafka_login             = var.kafka_login
+  kafka_secret_arn        = one(aws_secretsmanager_secret.kafka[*].arn)
   postgres_host           = aws_db_instance.dagster.address
   postgres_port           = aws_db_instance.dagster.port
   postgres_db             = aws_db_instance.dagster.db_name

@@ -1,6 +1,5 @@
 resource "aws_msk_configuration" "main" {
-  name           = var.name
-  kafka_versions = [var.kafka_version]
+  name = var.name
 
   # The topics set append time, retention and clean-up for themselves, when the platform creates them.
   server_properties = <<-PROPERTIES
@@ -38,12 +37,12 @@ resource "aws_msk_cluster" "main" {
     revision = aws_msk_configuration.main.latest_revision
   }
 
-  # SCRAM for the platform's clients, IAM for people; nobody without either.
+  # IAM always, for people; SCRAM where the platform's clients log in by it; nobody without either.
   client_authentication {
     unauthenticated = false
     sasl {
       iam   = true
-      scram = true
+      scram = var.kafka_login == "scram"
     }
   }
 
@@ -68,11 +67,13 @@ resource "aws_msk_cluster" "main" {
 
 # The password is made while Terraform runs and goes into the secret; it is neither in the plan nor in the state.
 ephemeral "aws_secretsmanager_random_password" "kafka" {
+  count               = var.kafka_login == "scram" ? 1 : 0
   password_length     = 40
   exclude_punctuation = true
 }
 
 resource "aws_secretsmanager_secret" "kafka" {
+  count = var.kafka_login == "scram" ? 1 : 0
   # MSK takes secrets by this prefix only.
   name        = "AmazonMSK_${var.name}"
   description = "SCRAM user of the platform: username and password"
@@ -80,13 +81,15 @@ resource "aws_secretsmanager_secret" "kafka" {
 }
 
 resource "aws_secretsmanager_secret_version" "kafka" {
-  secret_id                = aws_secretsmanager_secret.kafka.id
-  secret_string_wo         = jsonencode({ username = "retail", password = ephemeral.aws_secretsmanager_random_password.kafka.random_password })
+  count                    = length(aws_secretsmanager_secret.kafka)
+  secret_id                = aws_secretsmanager_secret.kafka[0].id
+  secret_string_wo         = jsonencode({ username = "retail", password = ephemeral.aws_secretsmanager_random_password.kafka[0].random_password })
   secret_string_wo_version = var.password_version
 }
 
 resource "aws_msk_single_scram_secret_association" "platform" {
+  count       = length(aws_secretsmanager_secret.kafka)
   cluster_arn = aws_msk_cluster.main.arn
-  secret_arn  = aws_secretsmanager_secret.kafka.arn
+  secret_arn  = aws_secretsmanager_secret.kafka[0].arn
   depends_on  = [aws_secretsmanager_secret_version.kafka]
 }

@@ -1,5 +1,18 @@
 data "aws_availability_zones" "here" {
   state = "available"
+
+  # Neither Local Zones nor Wavelength Zones, which have no MSK.
+  filter {
+    name   = "opt-in-status"
+    values = ["opt-in-not-required"]
+  }
+
+  lifecycle {
+    postcondition {
+      condition     = length(self.names) >= 3 && alltrue([for zone in var.zones : contains(self.names, zone)])
+      error_message = "${var.region} offers this account the zones ${join(", ", self.names)}: three are needed, and those in var.zones among them."
+    }
+  }
 }
 
 data "aws_caller_identity" "me" {}
@@ -7,7 +20,7 @@ data "aws_caller_identity" "me" {}
 data "aws_partition" "here" {}
 
 locals {
-  zones = slice(data.aws_availability_zones.here.names, 0, 3)
+  zones = length(var.zones) > 0 ? var.zones : slice(data.aws_availability_zones.here.names, 0, 3)
 }
 
 resource "aws_vpc" "main" {
@@ -102,18 +115,19 @@ locals {
     kafka    = "Kafka's brokers"
     postgres = "Dagster's database"
     state    = "The file system of RETAIL_HOME"
+    client   = "Clients of Kafka elsewhere in the VPC, which have this group beside their own"
   }
 
-  # Who may open connections to whom; what is not here is refused.
-  allowed = {
+  # Who may open connections to whom; what is not here is refused. Kafka's logins have ports of their own: SCRAM 9096, IAM 9098.
+  allowed = merge({ for part in setproduct(["code", "spark", "client"], [9096, 9098]) :
+    "${part[0]}-kafka-${part[1]}" => { from = part[0], to = "kafka", port = part[1] }
+    }, {
     "control-code-4000"     = { from = "control", to = "code", port = 4000 }
-    "code-kafka-9096"       = { from = "code", to = "kafka", port = 9096 }
-    "spark-kafka-9096"      = { from = "spark", to = "kafka", port = 9096 }
     "code-postgres-5432"    = { from = "code", to = "postgres", port = 5432 }
     "control-postgres-5432" = { from = "control", to = "postgres", port = 5432 }
     "code-state-2049"       = { from = "code", to = "state", port = 2049 }
     "control-state-2049"    = { from = "control", to = "state", port = 2049 }
-  }
+  })
 }
 
 resource "aws_security_group" "part" {

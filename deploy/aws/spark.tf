@@ -1,7 +1,7 @@
 resource "aws_emrserverless_application" "spark" {
   name          = var.name
   release_label = var.emr_release
-  type          = "spark"
+  type          = "SPARK"
   architecture  = "ARM64"
 
   maximum_capacity {

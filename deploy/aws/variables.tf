@@ -25,6 +25,17 @@ variable "vpc_cidr" {
   }
 }
 
+variable "zones" {
+  description = "The three availability zones, by name; left out, the region's first three. Name them once something is made: the first three may be others when AWS adds one, and everything would move."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = contains([0, 3], length(distinct(var.zones))) && length(var.zones) < 4
+    error_message = "zones is three different zones, or left out: Kafka keeps every record in three."
+  }
+}
+
 variable "image" {
   description = "The image to run, by digest: REPOSITORY@sha256:…; the repository is the output `repository`."
   type        = string
@@ -48,9 +59,20 @@ variable "secrets" {
 }
 
 variable "kafka_version" {
-  description = "Version of Kafka, as MSK offers it."
+  description = "Version of Kafka, as MSK offers it: 4.1.x, its newest for brokers of this kind, without ZooKeeper."
   type        = string
-  default     = "3.9.x"
+  default     = "4.1.x.kraft"
+}
+
+variable "kafka_login" {
+  description = "How the platform's clients log in to Kafka: scram (a password in Secrets Manager) or iam (their roles, with their rights)."
+  type        = string
+  default     = "scram"
+
+  validation {
+    condition     = contains(["scram", "iam"], var.kafka_login)
+    error_message = "kafka_login is scram or iam."
+  }
 }
 
 variable "kafka_instance_type" {

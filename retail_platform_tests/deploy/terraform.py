@@ -23,9 +23,13 @@ def terraform(*arguments: str, folder: Path = AWS, **settings: str) -> subproces
 
 
 def plugins() -> Path | None:
-    """A folder with the AWS provider: ``TERRAFORM_PLUGINS``, or the first of Terraform's own that has it."""
+    """A folder with the AWS provider: ``TERRAFORM_PLUGINS``; or what `make terraform` fetched, or one of Terraform's own."""
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    places = [Path.home() / ".terraform.d" / "plugins", data / "terraform" / "plugins"]
+    places = [
+        AWS / ".terraform" / "providers",
+        Path.home() / ".terraform.d" / "plugins",
+        data / "terraform" / "plugins",
+    ]
     places += [Path("/usr/local/share/terraform/plugins"), Path("/usr/share/terraform/plugins")]
     named = os.environ.get("TERRAFORM_PLUGINS")
     return next((place for place in ([Path(named)] if named else places) if any(place.glob("*/hashicorp/aws"))), None)
@@ -38,7 +42,9 @@ def initialized(folder: Path) -> Path:
     """
     place = plugins()
     if place is None:
-        pytest.skip("no AWS provider is here: TERRAFORM_PLUGINS names a folder that has hashicorp/aws")
+        pytest.skip(
+            "no AWS provider is here: `make terraform` fetches it, or TERRAFORM_PLUGINS names the folder that has it"
+        )
     copy = shutil.copytree(AWS, folder / "aws", ignore=shutil.ignore_patterns(".terraform*", "*.tfvars"))
     done = terraform("init", "-backend=false", f"-plugin-dir={place}", folder=copy)
     assert done.returncode == 0, done.stderr

@@ -81,7 +81,7 @@ def test_every_reference_leads_to_what_is_declared_and_every_variable_is_used() 
     assert set(re.findall(r"\bvar\.(\w+)", whole)) == variables
     assert set(re.findall(r"\blocal\.(\w+)", whole)) == local
     assert set(re.findall(r"\bmodule\.plan\.(\w+)", whole)) == outputs
-    assert set(plan) - {"source"} == inputs - {"prefix"}
+    assert set(plan) - {"source"} == inputs
 
 
 def test_the_containers_are_told_settings_that_the_platform_has() -> None:

@@ -24,10 +24,9 @@ output "environment" {
 output "secrets" {
   description = "What each container is handed from Secrets Manager: name to ARN, with the key inside where there are several."
   value = {
-    code = merge(var.secrets, {
-      DAGSTER_POSTGRES_PASSWORD = var.postgres_secret_arn
-      KAFKA_SASL_USERNAME       = "${var.kafka_secret_arn}:username::"
-      KAFKA_SASL_PASSWORD       = "${var.kafka_secret_arn}:password::"
+    code = merge(var.secrets, { DAGSTER_POSTGRES_PASSWORD = var.postgres_secret_arn }, local.by_iam ? {} : {
+      KAFKA_SASL_USERNAME = "${var.kafka_secret_arn}:username::"
+      KAFKA_SASL_PASSWORD = "${var.kafka_secret_arn}:password::"
     })
     control = { DAGSTER_POSTGRES_PASSWORD = var.postgres_secret_arn }
   }

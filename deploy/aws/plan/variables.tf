@@ -19,24 +19,34 @@ variable "bucket" {
   type        = string
 }
 
-variable "prefix" {
-  description = "Where in the bucket the platform writes: S3_PREFIX, whose default this is."
-  type        = string
-  default     = "retail"
-}
-
 variable "key_arn" {
   description = "The KMS key of all data at rest."
   type        = string
 }
 
 variable "kafka_bootstrap_servers" {
-  description = "Its SASL/SCRAM listeners, host:port,…"
+  description = "Kafka's listeners for that login, host:port,…"
   type        = string
 }
 
+variable "kafka_cluster_arn" {
+  description = "The cluster."
+  type        = string
+}
+
+variable "kafka_login" {
+  description = "How the platform's clients log in: scram or iam."
+  type        = string
+  default     = "scram"
+
+  validation {
+    condition     = contains(["scram", "iam"], var.kafka_login)
+    error_message = "kafka_login is scram or iam."
+  }
+}
+
 variable "kafka_secret_arn" {
-  description = "Secret with username and password of the platform's SCRAM user."
+  description = "Secret with username and password of the platform's SCRAM user; null where clients log in by IAM."
   type        = string
 }
 

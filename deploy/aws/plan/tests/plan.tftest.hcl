@@ -6,6 +6,7 @@ variables {
   bucket                  = "lake-1"
   key_arn                 = "arn:aws:kms:eu-west-1:111122223333:key/k-1"
   kafka_bootstrap_servers = "b-1.example.com:9096,b-2.example.com:9096"
+  kafka_cluster_arn       = "arn:aws:kafka:eu-west-1:111122223333:cluster/retail/5f0e-1"
   kafka_secret_arn        = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:AmazonMSK_retail-a"
   postgres_host           = "db.example.com"
   postgres_port           = 5432
@@ -89,6 +90,80 @@ run "containers_are_told_what_they_need" {
       for statement in jsondecode(output.policies.execution).Statement : statement.Resource if statement.Sid == "ReadSecrets"
     ]), "arn:aws:secretsmanager:eu-west-1:111122223333:secret:snowflake-a")
     error_message = "A secret is handed over that the execution role may not read."
+  }
+}
+
+run "the_lake_is_where_the_settings_put_it" {
+  command = plan
+
+  variables {
+    settings = { S3_PREFIX = "shops/north" }
+  }
+
+  assert {
+    condition = alltrue([for role in ["code", "spark"] : contains(
+      [for statement in jsondecode(output.policies[role]).Statement : statement.Resource],
+      "arn:aws:s3:::lake-1/shops/north/*",
+    )])
+    error_message = "S3_PREFIX is not where the roles may read and write."
+  }
+}
+
+run "an_object_that_is_not_there_is_told_from_one_that_is_forbidden" {
+  command = plan
+
+  assert {
+    condition = alltrue([for role in ["code", "spark"] : anytrue([
+      for statement in jsondecode(output.policies[role]).Statement :
+      statement.Action == ["s3:ListBucket"] && statement.Resource == "arn:aws:s3:::lake-1" && !can(statement.Condition)
+    ])])
+    error_message = "S3 answers 403 instead of 404 to who may list the bucket under a condition only: the first lease could not be taken."
+  }
+}
+
+run "login_to_kafka_by_iam" {
+  command = plan
+
+  variables {
+    kafka_login      = "iam"
+    kafka_secret_arn = null
+    stream_on_emr    = true
+  }
+
+  assert {
+    condition     = output.environment.code.KAFKA_SASL_MECHANISM == "AWS_MSK_IAM" && output.environment.code.KAFKA_SECURITY_PROTOCOL == "SASL_SSL"
+    error_message = "The code server does not log in by IAM."
+  }
+  assert {
+    condition     = keys(output.secrets.code) == ["DAGSTER_POSTGRES_PASSWORD"] && !can(output.environment.code.EMR_SERVERLESS_KAFKA_LOGIN)
+    error_message = "A password of Kafka is handed over, of which there is none."
+  }
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(output.policies.spark).Statement : statement.Action
+      if anytrue([for action in statement.Action : can(regex("^(kafka-cluster|secretsmanager):", action))])
+    ])) == toset(["kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"])
+    error_message = "Spark's jobs may do more in Kafka than read topics, or not that."
+  }
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(output.policies.code).Statement : statement.Resource
+      if anytrue([for action in statement.Action : startswith(action, "kafka-cluster:")])
+      ])) == toset([
+      "arn:aws:kafka:eu-west-1:111122223333:cluster/retail/5f0e-1", "arn:aws:kafka:eu-west-1:111122223333:topic/retail/5f0e-1/*",
+      "arn:aws:kafka:eu-west-1:111122223333:group/retail/5f0e-1/*",
+      "arn:aws:kafka:eu-west-1:111122223333:transactional-id/retail/5f0e-1/*",
+    ])
+    error_message = "The code server reaches other clusters, or not all of this one."
+  }
+}
+
+run "login_to_kafka_by_password_needs_no_right_in_it" {
+  command = plan
+
+  assert {
+    condition     = !anytrue([for policy in output.policies : strcontains(policy, "kafka-cluster:")])
+    error_message = "Who logs in by a password has rights by IAM, too."
   }
 }
 
