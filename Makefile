@@ -4,15 +4,16 @@ PYTHON ?= python3
 VENV := .venv/bin
 ARGS ?=
 WORKERS ?= 2
+IMAGE ?= retail-platform:dev
 
 # Without bytecode every start would compile the libraries again: two to three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready demo dev test soak lint audit bench wheel lock clean
+.PHONY: help setup ready demo dev test soak lint audit bench wheel image terraform lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Bring all that is needed: .venv, packages, jars; once, then nothing is downloaded
 	@$(PYTHON) retail_platform/embedded/bootstrap.py
@@ -46,6 +47,13 @@ bench: ready ## Measure this machine; the result file names it and the versions
 
 wheel: ready ## Build the wheel into dist/
 	@$(VENV)/uv build --quiet --wheel --no-build-isolation --out-dir dist
+
+image: ## Build the container image (IMAGE=…; ARGS as `docker buildx build` takes them)
+	@docker buildx build --file docker/Dockerfile --tag $(IMAGE) $(ARGS) .
+
+terraform: ready ## Check deploy/aws with its provider, moto in the place of AWS (needs terraform, and the network once)
+	@terraform -chdir=deploy/aws init -backend=false -input=false $(TERRAFORM_PLUGINS:%=-plugin-dir=%)
+	@$(VENV)/pytest -m "" retail_platform_tests/deploy/test_terraform.py retail_platform_tests/deploy/test_provider.py $(ARGS)
 
 lock: ready ## Write requirements.lock again from pyproject.toml (needs the network)
 	@$(VENV)/uv pip compile pyproject.toml --group dev --group setup --universal --python-version 3.11 \

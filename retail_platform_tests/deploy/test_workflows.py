@@ -65,12 +65,19 @@ def test_what_others_may_write_is_never_put_into_a_script(path: Path) -> None:
     assert [script for script in scripts if "${{" in script] == []
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_script_is_one_that_bash_can_read(path: Path) -> None:
+    for script in [step["run"] for step in steps(path) if "run" in step]:
+        done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def test_every_make_target_exists_and_ci_runs_lint_and_the_tests_on_every_supported_python() -> None:
     targets = set(re.findall(r"^([a-z]+):", (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     ran = {
         found for path in FILES for step in steps(path) for found in re.findall(r"\bmake (\w+)", step.get("run", ""))
     }
-    assert {"lint", "test"} <= ran <= targets
+    assert {"lint", "audit", "test", "terraform", "image", "wheel"} <= ran <= targets
     matrix = load(FOLDER / "ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]
     declared = (PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'requires-python = ">=3.11,<3.14"' in declared
@@ -86,3 +93,19 @@ def test_nothing_is_released_before_ci_and_nothing_is_applied_before_somebody_ap
     assert deploy["jobs"]["apply"]["environment"] == "production"
     assert deploy["jobs"]["apply"]["needs"] == "plan"
     assert deploy["concurrency"]["cancel-in-progress"] is False
+
+
+def test_a_deployment_is_all_of_one_release_and_its_variables_are_in_the_plan_that_is_applied() -> None:
+    jobs = load(FOLDER / "deploy.yml")["jobs"]
+    for job in jobs.values():
+        (checkout,) = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+        assert checkout["with"]["ref"] == "refs/tags/${{ inputs.version }}"
+    plan, apply = ([step.get("run", "") for step in jobs[name]["steps"]] for name in ("plan", "apply"))
+    assert [script for script in plan if "terraform plan" in script and "terraform.tfvars" in script] == plan[-2:-1]
+    assert not any("-var" in script or "tfvars" in script for script in apply)
+    # What the tasks and the stream's jobs are started from is there before they are.
+    order = [
+        next(i for i, script in enumerate(apply) if word in script)
+        for word in ("skopeo copy", "cluster package", "apply plan")
+    ]
+    assert order == sorted(order)
