@@ -24,7 +24,7 @@ def build(settings: Settings) -> dg.Definitions:
     """The topic of the reviews, the job that sends them, and its schedule."""
     spec = topic_spec(PRICE_REVIEWS, "Sent every hour, of each product that has terms.", {"kafka", "python"})
 
-    @dg.multi_asset(name="price_reviews", specs=[spec])
+    @dg.multi_asset(name="send_price_reviews", specs=[spec])
     def price_reviews() -> Materialized:
         """Once all events until now are read, have every product's price decided; none while an application is behind."""
         from retail_platform import kafka

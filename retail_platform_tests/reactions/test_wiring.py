@@ -435,7 +435,7 @@ def test_prices_are_reviewed_once_all_is_read_and_not_while_an_application_is_be
 
     def reviewed() -> Any:
         run = job.execute_in_process()
-        return run.asset_materializations_for_node("price_reviews")[0].metadata["products"].value
+        return run.asset_materializations_for_node("send_price_reviews")[0].metadata["products"].value
 
     def reasons() -> list[str]:
         return [row["reason"] for row in said(reactions_settings, PRICE_UPDATES)]
