@@ -1,5 +1,7 @@
 import csv
 import datetime as dt
+import itertools
+import random
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -29,6 +31,7 @@ from retail_platform_tests.warehouse.silver import (
     LINES,
     MOVEMENTS,
     Row,
+    batch,
     line,
     replace_day,
     row_of,
@@ -240,7 +243,11 @@ def test_a_currency_without_a_rate_fails_by_name_and_reaches_no_sum(settings: Se
         daily_kpis(open_warehouse(settings), [FIRST, SECOND])
 
 
-WARNINGS = ("alerts_come_within_a_second", "stock_is_the_last_count_and_what_moved_since")
+WARNINGS = (
+    "alerts_come_within_a_second",
+    "days_close_with_the_stock_that_the_stream_says",
+    "stock_is_the_last_count_and_what_moved_since",
+)
 
 
 def warned(settings: Settings, dbt: DbtProject) -> set[str]:
@@ -281,14 +288,70 @@ def test_stock_adds_up_by_day_and_a_level_that_the_events_do_not_give_is_told(
     found = open_warehouse(settings).query("select * from marts.inventory_daily order by business_date").to_pylist()
     assert [(row["closing_on_hand"], row["lowest_on_hand"], row["units_sold"], row["changes"]) for row in found] == [
         (7, 7, 3, 2),
-        (6, 4, 0, 2),
+        (4, 4, 0, 2),
     ]
     assert [(row["units_received"], row["units_adjusted"], row["counts"]) for row in found] == [(10, 0, 0), (0, -1, 1)]
     assert warned(settings, dbt) == set()
     levels_seen[-1]["on_hand"] += 1
     replace_day(settings, STOCK_LEVELS.silver_table, SECOND, levels_seen[2:])
     load(settings, [SECOND])
-    assert warned(settings, dbt) == {"stock_is_the_last_count_and_what_moved_since"}
+    assert warned(settings, dbt) == {
+        "days_close_with_the_stock_that_the_stream_says",
+        "stock_is_the_last_count_and_what_moved_since",
+    }
+
+
+@pytest.mark.usefixtures("built")
+def test_each_day_closes_with_the_stock_of_its_events_in_order_however_they_came(
+    settings: Settings, dbt: DbtProject
+) -> None:
+    """Two hundred stocks of three days, half of each stock's events after the days were built; by the stream's own rule."""
+    chance = random.Random(7)
+    stocks = [_some_stock(chance, f"P{number}") for number in range(200)]
+    arrivals = [chance.sample(stock, len(stock)) for stock in stocks]
+    rows = [stock_of(arrived) for arrived in arrivals]
+    counts = [moved(event, 0) for stock in stocks for event in stock if event.reason == "count"]
+    write_lake(settings, [], counts, [batch(0, [])])
+    table = STOCK_LEVELS.silver_table
+    write(settings, table, [row for of in rows for row in of[: len(of) // 2]])
+    load(settings)
+    days = [FIRST, SECOND, SECOND + dt.timedelta(days=1)]
+    stock_models = ("--select", "+inventory_daily")
+    assert dbt.run(settings, "run", days, *stock_models) == (True, {})
+    write(settings, table, [row for of in rows for row in of[len(of) // 2 :]])
+    load(settings)
+    for day in (days[1], days[2], days[0]):
+        assert dbt.run(settings, "run", [day], *stock_models) == (True, {})
+    expected = {}
+    for stock in stocks:
+        ordered = sorted(stock, key=lambda one: (one.event_time, one.reason == "count", one.event_id))
+        state = levels.State()
+        for date, of_day in itertools.groupby(ordered, lambda one: one.event_time.date()):
+            seen, corrected = {}, 0
+            for event in of_day:
+                state, (level,) = levels.step(state, event)
+                seen[event.event_time] = level.on_hand
+                corrected += level.change if event.reason == "count" else 0
+            expected[date, event.product_id] = (level.on_hand, min(seen.values()), corrected)
+    found = open_warehouse(settings).query("select * from marts.inventory_daily").to_pylist()
+    figures_of = ("closing_on_hand", "lowest_on_hand", "units_corrected_by_counts")
+    assert {
+        (row["business_date"], row["product_id"]): tuple(row[name] for name in figures_of) for row in found
+    } == expected
+
+
+def _some_stock(chance: random.Random, product: str) -> list[StockEvent]:
+    """Up to thirty events of three days, some at one instant."""
+    reasons: tuple[Reason, ...] = ("sale", "sale", "sale", "return", "receipt", "count", "shrinkage", "transfer_out")
+    found = []
+    for number in range(chance.randint(1, 30)):
+        moment = dt.datetime.combine(FIRST, dt.time(), dt.UTC) + dt.timedelta(hours=chance.randrange(72))
+        reason = chance.choice(reasons)
+        units = chance.randint(0, 20)
+        quantity = -units if reason in ("sale", "shrinkage", "transfer_out") else units
+        event_id = f"{chance.getrandbits(32):08x}-{number}"
+        found.append(StockEvent(event_id, moment, "S1", product, reason, quantity))
+    return found
 
 
 @pytest.mark.usefixtures("built")

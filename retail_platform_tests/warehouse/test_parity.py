@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,15 @@ from typer.testing import CliRunner
 
 from retail_platform.cli import snowflake as command
 from retail_platform.cli.app import app
+from retail_platform.contracts import STOCK_LEVELS
 from retail_platform.producer import online_retail
+from retail_platform.reactions.stock import levels
 from retail_platform.settings import load_settings
 from retail_platform.warehouse import parity
 from retail_platform.warehouse.dbt import DBT_PROJECT, MARTS, dbt_environment
 from retail_platform.warehouse.parity import Compared, differences
 from retail_platform_tests.ingest.running import in_a_bucket
-from retail_platform_tests.warehouse.silver import line, rows_of, write_lake
+from retail_platform_tests.warehouse.silver import Row, line, row_of, rows_of, write, write_lake
 from retail_platform_tests.warehouse.snowflake_server import Fault, SnowflakeServer, snowflake_server
 
 
@@ -51,7 +53,23 @@ def verify(
     monkeypatch.setattr(command, "get_settings", lambda: settings)
     lines, movements = rows_of(online_retail.messages(online_retail.read(online_retail.sample_file())))
     write_lake(settings, lines, movements)
+    write(settings, STOCK_LEVELS.silver_table, _levels(lines, movements))
     return lambda *arguments, **more: CliRunner().invoke(app, ["snowflake", "verify", *arguments], **more)
+
+
+def _levels(lines: Sequence[Row], movements: Sequence[Row]) -> list[Row]:
+    """What the stream says of the stocks, the events in another order than that of their time."""
+    moved = [(row, row["movement"], row["quantity"]) for row in movements]
+    sold = [(row, row["event_type"], row["quantity"] * (1 if row["event_type"] == "return" else -1)) for row in lines]
+    states: dict[str, levels.State] = {}
+    found: list[Row] = []
+    for row, reason, quantity in sorted(moved + sold, key=lambda each: (each[0]["business_date"], each[0]["event_id"])):
+        event = levels.StockEvent(
+            row["event_id"], row["event_time"], row["store_id"], row["product_id"], reason, quantity
+        )
+        states[event.key], told = levels.step(states.get(event.key, levels.State()), event)
+        found += [row_of(STOCK_LEVELS, level.message(), len(found)) for level in told]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -81,7 +99,9 @@ def test_both_warehouses_come_to_the_same_marts_and_nothing_is_left(
     assert set(told) == {*MARTS, "the KPI file", "reconciliation with silver", "tie-out with silver"}
     assert {differences for _, differences in told.values()} == {0}
     assert told["agg_daily_kpis"] == told["the KPI file"] == (2 if last == 2 else 20, 0)
-    assert all(told[mart][0] for mart in ("fct_orders", "agg_daily_kpis", "dim_products", "customer_rfm"))
+    assert all(
+        told[mart][0] for mart in ("fct_orders", "agg_daily_kpis", "dim_products", "customer_rfm", "inventory_daily")
+    )
     statements = [json.loads(body)["sqlText"] for body in server.bodies]
     assert any(text.startswith("create transient database RETAIL_VERIFY_") for text in statements)
     assert [name for name in server.databases() if name.startswith("RETAIL_VERIFY_")] == []

@@ -1,30 +1,60 @@
-{{ config(materialized="incremental", incremental_strategy="business_window") }}
+{{ config(materialized="view") }}
 
+-- A view: an event that comes late changes its day and every day after it, until the next count.
 with
-revisions as (
+since_counts as (
     select
-        levels.*,
-        row_number() over (
-            partition by business_date, store_id, product_id order by event_time desc, revision desc
-        ) as newest_first
-    from {{ ref("stg_stock_levels") }} as levels
-    where {{ in_business_window() }}
+        days.*,
+        sum(case when counts > 0 then 1 else 0 end) over (
+            partition by store_id, product_id order by business_date rows between unbounded preceding and current row
+        ) as counted_days,
+        -- 0, unless what came before the first revision that is loaded is not.
+        first_value(on_hand_before_first_revision) over (
+            partition by store_id, product_id order by first_revision
+            rows between unbounded preceding and unbounded following
+        ) as first_on_hand
+    from {{ ref("int_stock_days") }} as days
+),
+
+closed as (
+    select
+        since_counts.*,
+        sum(units) over (
+            partition by store_id, product_id, counted_days order by business_date
+            rows between unbounded preceding and current row
+        ) + case when counted_days = 0 then first_on_hand else 0 end as closing_on_hand
+    from since_counts
+),
+
+opened as (
+    select
+        closed.*,
+        coalesce(
+            lag(closing_on_hand) over (partition by store_id, product_id order by business_date), first_on_hand
+        ) as opening_on_hand
+    from closed
 )
 
 select
     business_date,
     store_id,
     product_id,
-    cast(max(case when newest_first = 1 then on_hand end) as integer) as closing_on_hand,
-    cast(min(on_hand) as integer) as lowest_on_hand,
-    cast(-sum(case when reason = 'sale' then quantity else 0 end) as bigint) as units_sold,
-    cast(sum(case when reason = 'return' then quantity else 0 end) as bigint) as units_returned,
-    cast(sum(case when reason = 'receipt' then quantity else 0 end) as bigint) as units_received,
-    cast(sum(case when reason in ('transfer_in', 'transfer_out') then quantity else 0 end) as bigint)
-        as units_transferred,
-    cast(sum(case when reason in ('adjustment', 'shrinkage') then quantity else 0 end) as bigint) as units_adjusted,
-    cast(count(case when reason = 'count' then 1 end) as bigint) as counts,
-    cast(sum(case when reason = 'count' then change else 0 end) as bigint) as units_corrected_by_counts,
-    cast(count(*) as bigint) as changes
-from revisions
-group by business_date, store_id, product_id
+    cast(closing_on_hand as integer) as closing_on_hand,
+    cast(
+        least(
+            coalesce(opening_on_hand + lowest_before_counts, lowest_since_counts),
+            coalesce(lowest_since_counts, opening_on_hand + lowest_before_counts)
+        )
+    as integer) as lowest_on_hand,
+    units_sold,
+    units_returned,
+    units_received,
+    units_transferred,
+    units_adjusted,
+    counts,
+    cast(
+        closing_on_hand - opening_on_hand
+        - (units_returned + units_received + units_transferred + units_adjusted - units_sold)
+    as bigint) as units_corrected_by_counts,
+    changes
+from opened
