@@ -1,4 +1,4 @@
-"""The dbt project as assets: the seed of exchange rates, and the models by business date, with their tests as checks."""
+"""The dbt project as assets: the seed of exchange rates, models by date and snapshot, with their tests as checks."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ MODELS = "dbt_models"
 
 
 class Translator(DagsterDbtTranslator):
-    """Names a dbt node ``<layer>/<name>``, where the layer is its folder: the same address as its table."""
+    """Names a dbt node ``<layer>/<name>``, where the layer is its schema: the same address as its table."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """``raw/…`` for a source, ``seeds/…``, ``staging/…``, ``intermediate/…`` or ``marts/…``."""
@@ -78,7 +78,7 @@ class DbtCli(DbtCliResource):
 
 
 def build(settings: Settings) -> dg.Definitions:
-    """The seed and the models."""
+    """The seed, the models and the snapshot."""
     os.environ.update(dbt_environment(settings))
     manifest = dbt_manifest(settings)
     executable = str(Path(sys.executable).with_name("dbt"))
@@ -129,7 +129,7 @@ def _models(settings: Settings, manifest: Path) -> dg.AssetsDefinition:
         pool=WAREHOUSE_POOL,
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCli) -> Iterator[Any]:
-        """Build and test the models over these dates, in one dbt invocation."""
+        """Build and test the models over these dates, and the snapshot after them, in one dbt invocation."""
         dates = dates_of(context)
         # The resource hands this process's environment on to the dbt that it starts.
         with exported(window(dates) | query_tag(context.run.run_id, dates)):
@@ -155,8 +155,5 @@ def _built(invocation: DbtCliInvocation, target: Path) -> Iterator[Any]:
 
 
 def _layer(node: Mapping[str, Any]) -> str:
-    if node["resource_type"] == "source":
-        return str(node["source_name"])
-    if node["resource_type"] == "seed":
-        return "seeds"
-    return str(node["fqn"][1])
+    # The schema of a source may be another by setting.
+    return str(node["source_name"] if node["resource_type"] == "source" else node["schema"])

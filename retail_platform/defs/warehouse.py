@@ -20,8 +20,8 @@ from retail_platform.defs.common import (
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import fingerprints
 from retail_platform.settings import Settings
+from retail_platform.warehouse import sql
 from retail_platform.warehouse.loading import tables_to_load
-from retail_platform.warehouse.sql import by_partition
 
 #: Metadata of a load: the fingerprint of each business date's silver files that it read.
 LOADED_FROM = "loaded_from"
@@ -33,11 +33,12 @@ def raw_key(table: Table) -> dg.AssetKey:
 
 
 def build(settings: Settings) -> dg.Definitions:
-    """One load and one reconciliation a table."""
+    """One load and one reconciliation a table, and the ledger of the loads."""
     tables = tables_to_load(settings)
+    ledger = table_spec(sql.LOADS, [raw_key(table) for table in tables], {settings.warehouse})
     return dg.Definitions(
-        assets=[_load(settings, table) for table in tables],
-        asset_checks=[_reconciliation(settings, table) for table in tables if by_partition(table)],
+        assets=[*(_load(settings, table) for table in tables), ledger],
+        asset_checks=[_reconciliation(settings, table) for table in tables if sql.by_partition(table)],
     )
 
 
@@ -59,7 +60,7 @@ def _load(settings: Settings, table: Table) -> dg.AssetsDefinition:
         dates = dates_of(context)
         with one_line_failures():
             # Before the manifest is read: a file that comes in between makes the load look older, never newer, than it is.
-            known = fingerprints(settings, table) if by_partition(table) else {}
+            known = fingerprints(settings, table) if sql.by_partition(table) else {}
             result = open_warehouse(settings).load(manifest(settings, table, dates), context.run.run_id)
         rows = [(entry.business_date, entry.rows, *entry.sums.values()) for entry in result.dates]
         sums: Sequence[str] = tuple(result.dates[0].sums) if result.dates else ()

@@ -23,8 +23,10 @@ from retail_platform.warehouse.protocol import Warehouse
 
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 
-#: Every mart: a model of ``models/marts``.
-MARTS = tuple(sorted(path.stem for path in (DBT_PROJECT / "models" / "marts").glob("*.sql")))
+#: Every mart: a model of ``models/marts``, or a snapshot.
+MARTS = tuple(
+    sorted(path.stem for folder in ("models/marts", "snapshots") for path in (DBT_PROJECT / folder).glob("*.sql"))
+)
 _FAULTY = ("error", "fail")
 _SOURCES = (".sql", ".yml", ".csv")
 

@@ -11,6 +11,7 @@ import yaml
 
 from retail_platform.contracts import WAREHOUSE_TABLES, Table
 from retail_platform.warehouse.dbt import DBT_PROJECT
+from retail_platform.warehouse.sql import LOADS
 
 SOURCES_FILE = DBT_PROJECT / "models" / "staging" / "_sources.yml"
 
@@ -18,12 +19,12 @@ _HEADING = "# Generated from retail_platform.contracts by `python -m retail_plat
 
 
 def render_sources() -> str:
-    """The text of ``_sources.yml``: one source table a contract, its columns with types and descriptions."""
+    """The text of ``_sources.yml``: a source table a contract, and the ledger of the loads, with their columns."""
     source = {
         "name": "raw",
         "schema": "{{ env_var('RETAIL_RAW_SCHEMA', 'raw') }}",
         "description": "Silver, as it was last loaded from the lake.",
-        "tables": [_table(table) for table in WAREHOUSE_TABLES],
+        "tables": [_table(table) for table in (*WAREHOUSE_TABLES, LOADS)],
     }
     return _HEADING + yaml.safe_dump(
         {"version": 2, "sources": [source]}, sort_keys=False, width=120, allow_unicode=True

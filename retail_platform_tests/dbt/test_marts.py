@@ -381,6 +381,65 @@ def test_an_alert_has_its_purchase_and_its_latency_and_late_ones_are_told(settin
     assert warned(settings, dbt) == {"alerts_come_within_a_second"}
 
 
+def bought(settings: Settings, date: dt.date, *customers: str) -> None:
+    """The day's only purchases are one of each of ``customers``; loaded."""
+    lines = [line(f"{date}-{n}", date, currency="USD", customer_id=customer) for n, customer in enumerate(customers)]
+    replace_day(settings, LINES, date, lines)
+    load(settings, [date])
+
+
+@pytest.mark.usefixtures("built")
+def test_the_snapshot_of_segments_goes_by_the_marts_dates_and_never_back(settings: Settings, dbt: DbtProject) -> None:
+    def built_on(*dates: dt.date) -> dict[str, list[tuple[str, int, int | None]]]:
+        selected = ("--select", "+customer_rfm_snapshot", "--indirect-selection", "cautious", *NO_UNIT_TESTS)
+        assert dbt.run(settings, "build", dates, *selected) == (True, {})
+        found: dict[str, list[tuple[str, int, int | None]]] = {}
+        query = "select * from marts.customer_rfm_snapshot order by customer_id, dbt_valid_from"
+        for row in open_warehouse(settings).query(query).to_pylist():
+            until = row["dbt_valid_to"] and (row["dbt_valid_to"] - FIRST).days
+            found.setdefault(row["customer_id"], []).append(
+                (row["segment"], (row["dbt_valid_from"] - FIRST).days, until)
+            )
+        return found
+
+    write_lake(settings, [])
+    bought(settings, FIRST, "A", "B", "C", "D", "E")
+    began = dict(zip("ABCDE", ("new", "new", "loyal", "cant_lose", "cant_lose"), strict=True))
+    assert built_on(FIRST) == {customer: [(segment, 1, None)] for customer, segment in began.items()}
+
+    bought(settings, SECOND, "A", "A", "A", "F")
+    moved_on = built_on(SECOND)
+    assert moved_on["A"] == [("new", 1, 2), ("champions", 2, None)]
+    assert moved_on["F"][0][1:] == (2, None)
+    assert built_on(SECOND) == moved_on
+
+    # The newest day again, with other sales: what the last build had said of its date is taken back.
+    bought(settings, SECOND, "B", "B", "B", "F")
+    again = built_on(SECOND)
+    assert "champions" not in {segment for segment, *_ in again["A"]}
+    assert again["B"] == [("new", 1, 2), ("champions", 2, None)]
+
+    # An old day again: known from the newest date on, the shop being shut on the day before it.
+    bought(settings, SECOND + dt.timedelta(days=1))
+    before = built_on(SECOND + dt.timedelta(days=1))
+    bought(settings, FIRST, *"AAAABCDE")
+    after = built_on(FIRST)
+    assert after != before
+    assert {version[1] for of in after.values() for version in of} <= {1, 2, 3}
+    for customer, versions in before.items():
+        assert [version[:2] for version in after[customer] if version[1] < 3] == [
+            version[:2] for version in versions if version[1] < 3
+        ]
+
+    # A year on, and nobody has come.
+    later = FIRST + dt.timedelta(days=366)
+    bought(settings, later, "F")
+    last = {customer: versions[-1] for customer, versions in built_on(later).items()}
+    assert last.pop("F")[2] is None
+    assert {(segment, until) for segment, _, until in last.values()} == {("hibernating", None)}
+    assert last["B"][1] == 367
+
+
 @pytest.mark.usefixtures("built")
 def test_half_a_window_is_refused(settings: Settings, dbt: DbtProject, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lake(settings, [line("a", FIRST)])
@@ -407,7 +466,7 @@ def test_odd_events_tie_out_with_silver(settings: Settings, dbt: DbtProject) -> 
 
 def test_every_model_and_column_is_described(built: Settings, dbt: DbtProject) -> None:
     assert dbt.parsed is not None
-    models = [node for node in dbt.parsed.nodes.values() if node.resource_type == "model"]
+    models = [node for node in dbt.parsed.nodes.values() if node.resource_type in ("model", "snapshot")]
     bare = [node.name for node in models if not node.description]
     bare += [
         f"{node.name}.{name}" for node in models for name, column in node.columns.items() if not column.description

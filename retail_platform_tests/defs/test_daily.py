@@ -60,6 +60,7 @@ def test_the_kpi_file_equals_the_published_figures_on_every_date(month: tuple[Se
 def test_the_run_names_every_kind_of_check(month: tuple[Settings, RunOutcome]) -> None:
     names = {check.name for check in month[1].checks}
     assert {"unique_key", "reconciles_with_silver", "ties_out_with_silver", "every_currency_has_a_rate"} <= names
+    assert "versions_follow_each_other_customer_rfm_snapshot_customer_id" in names
 
 
 def test_each_day_of_a_range_has_its_own_verdicts(month: tuple[Settings, RunOutcome]) -> None:

@@ -1,10 +1,16 @@
 {{ config(materialized="table") }}
 
--- What reactions/segments/customers.py decides live, for everybody as of the day after the last that was built. A purchase in a
--- currency without a rate counts in neither; the day's check names the currency.
+-- What reactions/segments/customers.py decides live, for everybody as of the day after the last that was loaded, on which the
+-- shop may have been shut. A purchase in a currency without a rate counts in neither; the day's check names the currency.
 with
+loaded as (
+    select business_date from {{ ref("fct_orders") }}
+    union all
+    select business_date from {{ source("raw", "loads") }} where table_name = 'silver/transaction_lines'
+),
+
 today as (
-    select cast({{ dbt.dateadd("day", 1, "max(business_date)") }} as date) as as_of from {{ ref("fct_orders") }}
+    select cast({{ dbt.dateadd("day", 1, "max(business_date)") }} as date) as as_of from loaded
 ),
 
 window_of_purchases as (
