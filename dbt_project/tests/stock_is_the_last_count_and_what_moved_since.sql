@@ -22,13 +22,8 @@ newest as (
 ),
 
 changes as (
-    select event_id, event_time, store_id, product_id, quantity, case when movement = 'count' then 1 else 0 end as counted
-    from {{ ref("stg_inventory_movements") }}
-    union all
-    select
-        event_id, event_time, coalesce(fulfilment_store_id, store_id), product_id, -sum(direction * quantity), 0
-    from {{ ref("stg_transaction_lines") }}
-    group by event_id, event_time, coalesce(fulfilment_store_id, store_id), product_id
+    select int_stock_events.*, case when reason = 'count' then 1 else 0 end as counted
+    from {{ ref("int_stock_events") }} as int_stock_events
 ),
 
 since_counts as (

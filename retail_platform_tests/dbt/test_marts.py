@@ -245,8 +245,15 @@ def test_a_currency_without_a_rate_fails_by_name_and_reaches_no_sum(settings: Se
 
 WARNINGS = (
     "alerts_come_within_a_second",
+    "stock_levels_come_within_a_second",
+    "reorder_requests_come_within_a_second",
+    "segments_come_within_a_second",
+    "prices_come_within_a_second",
     "days_close_with_the_stock_that_the_stream_says",
     "stock_is_the_last_count_and_what_moved_since",
+    "one_request_a_cycle",
+    "reorder_points_follow_from_their_inputs",
+    "prices_keep_to_their_limits",
 )
 
 

@@ -15,5 +15,6 @@ select
     cutoffs_version,
     parameters_version,
     evidence,
-    business_date
+    business_date,
+    append_time
 from {{ source("raw", "customer_segments") }}

@@ -6,5 +6,6 @@ select
     product_id,
     movement,
     quantity,
-    reference
+    reference,
+    append_time
 from {{ source("raw", "inventory_movements") }}

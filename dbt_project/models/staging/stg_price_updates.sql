@@ -12,5 +12,6 @@ select
     reason,
     parameters_version,
     evidence,
-    business_date
+    business_date,
+    append_time
 from {{ source("raw", "price_updates") }}
