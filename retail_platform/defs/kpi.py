@@ -20,13 +20,16 @@ from retail_platform.warehouse.dbt import MARTS
 KPI_KEY = dg.AssetKey(["kpi", "aggregates_daily"])
 PUBLISHED_KEY = dg.AssetKey(["kpi", "published_marts"])
 _DAILY = dg.AssetKey(["marts", "agg_daily_kpis"])
+_SEGMENTS = dg.AssetKey(["marts", "customer_rfm_snapshot"])
 _STALE_AFTER = dt.timedelta(hours=36)
 _NAMES = ("date", "orders", "revenue_usd", "avg_order_value_usd", "streaming_latency_ms")
 
 
 def build(settings: Settings) -> dg.Definitions:
-    """The KPI file, the published marts, and the tie-out."""
-    return dg.Definitions(assets=[_kpi_file(settings), _published_marts(settings)], asset_checks=[_tie_out(settings)])
+    """The KPI file, the published marts, the tie-out, and the segments of stream and batch."""
+    return dg.Definitions(
+        assets=[_kpi_file(settings), _published_marts(settings)], asset_checks=[_tie_out(settings), _segments(settings)]
+    )
 
 
 def _kpi_file(settings: Settings) -> dg.AssetsDefinition:
@@ -129,3 +132,34 @@ def _tie_out(settings: Settings) -> dg.AssetChecksDefinition:
         yield from verdicts(context, dates, by_date(found))
 
     return ties_out_with_silver
+
+
+def _segments(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=_SEGMENTS,
+        name="live_segments_equal_the_mart",
+        partitions_def=daily_partitions(settings),
+        pool=WAREHOUSE_POOL,
+        description=(
+            "At the midnight with which the day began, the last live segment of each customer equals that of customer_rfm for "
+            "the day. Nobody is compared when that midnight was not sent, nor who bought on the day. A warning: the "
+            "application began when Kafka had deleted some of the year, or missed what silver has."
+        ),
+    )
+    def live_segments_equal_the_mart(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        from retail_platform.warehouse.factory import open_warehouse
+        from retail_platform.warehouse.segments import compare_segments
+
+        with one_line_failures():
+            found = compare_segments(open_warehouse(settings), settings, dates_of(context))
+        wrong = [f"{one.date}: {difference}" for one in found for difference in one.differences]
+        shown = [(one.date, one.customers, len(one.differences)) for one in found]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        return dg.AssetCheckResult(
+            passed=not wrong,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{wrong[0]}{more}" if wrong else f"{sum(one.customers for one in found)} customers compared",
+            metadata={"days": per_date(shown, ("date", "customers", "different"))},
+        )
+
+    return live_segments_equal_the_mart

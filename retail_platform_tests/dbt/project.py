@@ -11,10 +11,11 @@ from retail_platform.warehouse.dbt import exported, window
 
 
 class DbtProject(dbt_run.DbtProject):
-    """With a look at what one test finds."""
+    """With a look at what tests find."""
 
-    def rows_of_test(self, settings: Settings, test: str, dates: Sequence[dt.date]) -> int:
-        """How many rows a test finds wrong, whatever its severity."""
+    def found_by(self, settings: Settings, tests: Sequence[str], dates: Sequence[dt.date]) -> set[str]:
+        """Which of the tests find something wrong, whatever their severity."""
         with exported(window(dates)):
-            (entry,) = self.invoke(settings, "test", "--select", test)
-        return int(entry.failures)
+            entries = list(self.invoke(settings, "test", "--select", *tests))
+        assert {entry.node.name for entry in entries} == set(tests)
+        return {entry.node.name for entry in entries if entry.failures}

@@ -8,7 +8,16 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from retail_platform.contracts import FRAUD_ALERTS, INVENTORY, STOCK_LEVELS, TRANSACTIONS, WAREHOUSE_TABLES
+from retail_platform.contracts import (
+    CUSTOMER_SEGMENTS,
+    FRAUD_ALERTS,
+    INVENTORY,
+    PRICE_UPDATES,
+    REORDER_REQUESTS,
+    STOCK_LEVELS,
+    TRANSACTIONS,
+    WAREHOUSE_TABLES,
+)
 from retail_platform.contracts.judge import judge
 from retail_platform.contracts.reactions import SEGMENTS
 from retail_platform.errors import RetailError
@@ -17,13 +26,16 @@ from retail_platform.producer import online_retail
 from retail_platform.reactions.events import transaction
 from retail_platform.reactions.fraud.alerts import Alert, Hit
 from retail_platform.reactions.metrics.rates import read_rates
+from retail_platform.reactions.outputs import evidence
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.published import FILE, read
 from retail_platform.reactions.stock import levels
 from retail_platform.reactions.stock.levels import Reason, StockEvent
+from retail_platform.reactions.stock.policy import reorder_point
 from retail_platform.settings import FX_RATES, Settings, load_settings
 from retail_platform.warehouse import open_warehouse
 from retail_platform.warehouse.kpi_file import daily_kpis
+from retail_platform.warehouse.segments import compare_segments
 from retail_platform.warehouse.tie_out import tie_out
 from retail_platform_tests.dbt.project import DbtProject
 from retail_platform_tests.warehouse.silver import (
@@ -258,7 +270,7 @@ WARNINGS = (
 
 
 def warned(settings: Settings, dbt: DbtProject) -> set[str]:
-    return {name for name in WARNINGS if dbt.rows_of_test(settings, name, [FIRST, SECOND])}
+    return dbt.found_by(settings, WARNINGS, [FIRST, SECOND])
 
 
 def stock_of(events: Sequence[StockEvent]) -> list[Row]:
@@ -388,6 +400,102 @@ def test_an_alert_has_its_purchase_and_its_latency_and_late_ones_are_told(settin
     assert warned(settings, dbt) == {"alerts_come_within_a_second"}
 
 
+REORDERS = ((100, 20, 7, 2, 0.95), (0.25, 0.6, 3, 0, 0.5), (0.02, 0.1, 14, 5, 0.99), (3, 1.7, 7, 2, 0.2))
+
+
+def requests(moment: dt.datetime) -> list[Row]:
+    """A request a product, of quick and slow ones and of high and low service levels, by the stream's own formula."""
+    found = []
+    for number, (mean, deviation, lead_time, lead_time_deviation, service_level) in enumerate(REORDERS):
+        point = reorder_point(mean, deviation, lead_time, lead_time_deviation, service_level)
+        given = {"lead_time_days": lead_time, "lead_time_deviation_days": lead_time_deviation}
+        units = {"reorder_point": point.units, "safety_stock": point.safety_stock, "economic_quantity": 1.0}
+        units |= {"demand_mean": mean, "demand_deviation": deviation}
+        message = {
+            **dict.fromkeys(("quantity", "position", "on_hand", "backorders", "cycle"), 1),
+            **{name: f"{value:.4f}" for name, value in units.items()},
+            "event_id": f"r{number}",
+            "event_time": moment.isoformat(),
+            "request_id": f"S1:P{number}:1",
+            "store_id": "S1",
+            "product_id": f"P{number}",
+            "status": "requested",
+            "demand_method": "mean",
+            "parameters_version": "1",
+            "evidence": evidence(demand_days=30, **given, service_level=service_level),
+        }
+        found.append(row_of(REORDER_REQUESTS, message, number))
+    return found
+
+
+def priced(moment: dt.datetime, *steps: tuple[int, str, str]) -> list[Row]:
+    """Prices applied hour by hour: number, price before, price."""
+    return [
+        row_of(
+            PRICE_UPDATES,
+            {
+                **dict.fromkeys(("floor", "ceiling"), "1.00"),
+                "event_id": f"p{sequence}",
+                "event_time": (moment + dt.timedelta(hours=hour)).isoformat(),
+                "product_id": "P0",
+                "sequence": sequence,
+                "status": "applied",
+                "price": price,
+                "current_price": before,
+                "effective_price": price,
+                "reason": "optimum",
+                "parameters_version": "1",
+                "evidence": "{}",
+            },
+            hour,
+        )
+        for hour, (sequence, before, price) in enumerate(steps)
+    ]
+
+
+@pytest.mark.usefixtures("built")
+def test_what_reactions_say_late_or_against_their_rules_is_told(settings: Settings, dbt: DbtProject) -> None:
+    paid = dt.datetime.combine(FIRST, dt.time(12), dt.UTC)
+    append = COMMITTED - dt.timedelta(seconds=5)
+
+    def write_all(prices: list[Row], orders: list[Row], after: int) -> None:
+        segment = customers.SegmentChange(paid, "C", FIRST, "new", None, 1, None, "2010-12-01.x", "1")
+        said = {
+            STOCK_LEVELS: stock_of([StockEvent("a", paid, "S1", "P0", "sale", -1)]),
+            REORDER_REQUESTS: orders,
+            CUSTOMER_SEGMENTS: [row_of(CUSTOMER_SEGMENTS, segment.message(), 0)],
+            PRICE_UPDATES: prices,
+        }
+        for contract, rows in said.items():
+            caused = (row["event_time"] if contract is PRICE_UPDATES else append for row in rows)
+            late = dt.timedelta(milliseconds=after)
+            told = [row | {"append_time": at + late} for row, at in zip(rows, caused, strict=True)]
+            replace_day(settings, contract.silver_table, FIRST, told)
+        load(settings, [FIRST])
+        assert dbt.run(settings, "run", [FIRST]) == (True, {})
+
+    sale = line("a", FIRST, event_time=paid, append_time=append, product_id="P0", customer_id="C", currency="USD")
+    write_lake(settings, [sale])
+    load(settings)
+    dbt.run(settings, "seed")
+    prices = [(1, "10.00", "10.50"), (2, "10.50", "11.00"), (3, "11.00", "10.48")]
+    write_all(priced(paid, *prices), requests(paid), 250)
+    assert warned(settings, dbt) == set()
+    twice = [requests(paid)[0] | {"event_id": "again"}]
+    write_all(priced(paid, *prices, (4, "10.48", "9.99")), requests(paid) + twice, 1001)
+    assert warned(settings, dbt) == {
+        "stock_levels_come_within_a_second",
+        "reorder_requests_come_within_a_second",
+        "segments_come_within_a_second",
+        "prices_come_within_a_second",
+        "one_request_a_cycle",
+        "prices_keep_to_their_limits",
+    }
+    for broken in ({"safety_stock": Decimal(300)}, {"demand_mean": Decimal(90)}):
+        write_all(priced(paid, (1, "10.00", "10.50"), (3, "10.50", "10.60")), [requests(paid)[0] | broken], 250)
+        assert warned(settings, dbt) == {"prices_keep_to_their_limits", "reorder_points_follow_from_their_inputs"}
+
+
 def bought(settings: Settings, date: dt.date, *customers: str) -> None:
     """The day's only purchases are one of each of ``customers``; loaded."""
     lines = [line(f"{date}-{n}", date, currency="USD", customer_id=customer) for n, customer in enumerate(customers)]
@@ -482,3 +590,35 @@ def test_every_model_and_column_is_described(built: Settings, dbt: DbtProject) -
     for node in models:
         found = open_warehouse(built).query(f"select * from {node.schema}.{node.name} limit 0").column_names
         assert sorted(found) == sorted(node.columns), node.name
+
+
+@pytest.mark.usefixtures("built")
+def test_live_segments_of_a_midnight_are_compared_with_the_marts_of_that_date(
+    settings: Settings, dbt: DbtProject
+) -> None:
+    midnight = dt.datetime.combine(SECOND, dt.time(), dt.UTC)
+    refreshed = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+
+    def told(customer: str, segment: customers.Segment) -> Row:
+        change = customers.SegmentChange(midnight, customer, SECOND, segment, None, 1, None, f"{SECOND}.x", "1")
+        return row_of(CUSTOMER_SEGMENTS, change.message(), 0) | {"append_time": refreshed}
+
+    def differences() -> list[tuple[int, tuple[str, ...]]]:
+        return [(one.customers, one.differences) for one in compare_segments(open_warehouse(settings), settings, days)]
+
+    days = [FIRST, SECOND]
+    write_lake(settings, [], batches=[batch(0, days)])
+    bought(settings, FIRST, *"ABCDE")
+    selected = ("--select", "+customer_rfm_snapshot", "--indirect-selection", "cautious", *NO_UNIT_TESTS)
+    assert dbt.run(settings, "build", [FIRST], *selected) == (True, {})
+    assert differences() == [(0, ()), (0, ())]
+    live: list[Row] = [told("A", "new"), told("C", "loyal"), told("D", "hibernating"), told("E", "cant_lose")]
+    # Who buys on the day itself may have done so before the midnight was taken in.
+    bought(settings, SECOND, "D")
+    replace_day(settings, CUSTOMER_SEGMENTS.silver_table, SECOND, live)
+    load(settings, [SECOND])
+    assert dbt.run(settings, "build", [SECOND], *selected) == (True, {})
+    assert differences() == [(0, ()), (3, ())]
+    replace_day(settings, CUSTOMER_SEGMENTS.silver_table, SECOND, [*live, told("B", "at_risk")])
+    load(settings, [SECOND])
+    assert differences() == [(0, ()), (4, ("B is at_risk live and new in customer_rfm",))]
