@@ -12,12 +12,13 @@ from benchmarks import results
 from benchmarks.fraud_handbook import document
 from benchmarks.fraud_handbook.dataset import REACH_DAYS, dataset
 from benchmarks.fraud_handbook.models import CANDIDATES, HANDBOOK, Make
-from benchmarks.fraud_handbook.protocol import TRAIN_START, WEEKS, measured
+from benchmarks.fraud_handbook.protocol import TRAIN_START, WEEKS, measured, scored
 from benchmarks.fraud_handbook.simulator import DAY_SECONDS, Transactions, simulate
 from benchmarks.progress import counted, say
 from retail_platform.reactions.training.dataset import Dataset
-from retail_platform.reactions.training.measures import Measures
+from retail_platform.reactions.training.measures import Measures, alerting, measures
 from retail_platform.reactions.training.split import split
+from retail_platform.reactions.training.weekly import alert_threshold
 from retail_platform.settings import PROJECT_ROOT
 
 RESULTS = PROJECT_ROOT / "docs" / "fraud-results.json"
@@ -34,8 +35,8 @@ _DAYS = WEEKS.train_days + WEEKS.delay_days + WEEKS.test_days
 def measure(seeds: int) -> dict[str, Any]:
     """Choose the model on one simulation, then train and measure it and the handbook's on the others.
 
-    Figures: ``choice`` (mean measures by candidate), ``chosen``, ``seeds`` (size, frauds, measures by model), ``mean`` and
-    ``deviation`` of each measure by model.
+    Figures: ``choice`` (mean measures by candidate), ``chosen``, ``seeds`` (size, frauds, measures by model, the alerts of the
+    chosen one), ``mean`` and ``deviation`` of each measure by model, ``alerting`` the mean of the alerts' figures.
     """
     choice = _chosen()
     chosen = max(choice, key=lambda name: statistics.fmean(choice[name].values()))
@@ -53,6 +54,7 @@ def measure(seeds: int) -> dict[str, Any]:
             "seeds": by_seed,
             "mean": {name: _over(found, statistics.fmean) for name, found in of_models.items()},
             "deviation": {name: _over(found, statistics.stdev) for name, found in of_models.items()},
+            "alerting": _over([one["alerting"] for one in by_seed.values()], statistics.fmean),
         },
     }
 
@@ -84,7 +86,8 @@ def _seed(seed: int, models: dict[str, Make]) -> dict[str, Any]:
     found = {}
     with counted(f"models on seed {seed}", len(models)) as told:
         for number, (name, make) in enumerate(models.items(), start=1):
-            found[name] = measured(make(), train, test)
+            scores = scored(make(), train, test)
+            found[name] = measures(test, scores)
             told(number)
     return {
         "transactions": len(transactions.fraud),
@@ -92,6 +95,8 @@ def _seed(seed: int, models: dict[str, Make]) -> dict[str, Any]:
         "test_transactions": len(test.fraud),
         "test_frauds": int(test.fraud.sum()),
         "measures": found,
+        # The scores of the last of the models, which is the chosen one.
+        "alerting": alerting(test, scores, alert_threshold(test, scores)),
     }
 
 

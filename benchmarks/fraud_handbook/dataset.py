@@ -70,7 +70,13 @@ def dataset(transactions: Transactions, first_day: int, told: Callable[[int], No
         if not number % _TOLD_EVERY:
             told(number - start)
     kept = slice(first, None)
-    return Dataset(np.array(vectors), transactions.fraud[kept], transactions.day[kept], transactions.customer[kept])
+    return Dataset(
+        np.array(vectors),
+        transactions.fraud[kept],
+        transactions.day[kept],
+        transactions.customer[kept],
+        transactions.seconds[kept],
+    )
 
 
 def _label(fraud: Sale) -> Label:

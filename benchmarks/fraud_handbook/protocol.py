@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from retail_platform.reactions.training.dataset import Dataset
+import numpy as np
+
+from retail_platform.reactions.training.dataset import Dataset, Floats
 from retail_platform.reactions.training.measures import Measures, measures
 from retail_platform.reactions.training.split import Weeks
 
@@ -14,7 +16,12 @@ WEEKS = Weeks(train_days=7, delay_days=7, test_days=7)
 TRAIN_START = 115
 
 
+def scored(model: Any, train: Dataset, test: Dataset) -> Floats:
+    """Fit the model on the training set, and what it then says of each row of the test set."""
+    model.fit(train.features, train.fraud)
+    return np.asarray(model.predict_proba(test.features)[:, 1])
+
+
 def measured(model: Any, train: Dataset, test: Dataset) -> Measures:
     """Fit the model on the training set and measure it on the test set."""
-    model.fit(train.features, train.fraud)
-    return measures(test, model.predict_proba(test.features)[:, 1])
+    return measures(test, scored(model, train, test))

@@ -97,6 +97,7 @@ def _model(settings: Settings) -> dg.AssetsDefinition:
 
 def _metadata(model: "Model", decision: "Decision") -> dict[str, Any]:
     training, test = model.training, model.test
+    alerts = test["alerting"]
     importances = sorted(training["importances"].items(), key=lambda entry: -entry[1])
     bins = [{name: round(value, 4) for name, value in one.items()} for one in test["calibration"]]
     return {
@@ -112,6 +113,9 @@ def _metadata(model: "Model", decision: "Decision") -> dict[str, Any]:
         "threshold": model.threshold,
         "precision of hits": test["precision_of_hits"],
         "share of traffic hit": test["traffic_hit"],
+        "alerts a day": round(alerts["alerts_a_day"], 1),
+        "defrauded cards found": round(alerts["cards_found"], 4),
+        "median hours from a card's first fraud to its alert": round(alerts["seconds_to_alert"] / 3600, 2),
         "trained on": f"{training['first_date']} to {training['last_date']}",
         "training purchases": training["purchases"],
         "training frauds": training["frauds"],

@@ -1,4 +1,4 @@
-"""Purchases as rows for a model: features, whether it was fraud, the day, the card."""
+"""Purchases as rows for a model: features, whether it was fraud, when, by which card."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A row a purchase, in order of time: ``features`` (rows by features), ``fraud``, ``day`` and ``card`` as numbers."""
+    """A row a purchase, in order of time: ``features`` (rows by features), ``fraud``, ``day`` and ``card`` as numbers.
+
+    ``seconds``: when it was, whole seconds of any one clock.
+    """
 
     features: Floats
     fraud: Flags
     day: Integers
     card: Integers
+    seconds: Integers
 
     def where(self, chosen: Flags) -> Dataset:
         """The chosen rows."""
-        return Dataset(self.features[chosen], self.fraud[chosen], self.day[chosen], self.card[chosen])
+        return Dataset(
+            self.features[chosen], self.fraud[chosen], self.day[chosen], self.card[chosen], self.seconds[chosen]
+        )
 
 
 def dataset(history: History, first_day: int, timezone: zoneinfo.ZoneInfo) -> Dataset:
@@ -55,11 +61,13 @@ def dataset(history: History, first_day: int, timezone: zoneinfo.ZoneInfo) -> Da
         day = bought.purchase.event_time.astimezone(timezone).toordinal()
         if found and day >= first_day:
             card = numbers.setdefault(token, len(numbers))
-            rows.append((found, bought.purchase.event_id in history.frauds, day, card))
-    vectors, fraud, days, card_numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
+            second = int(bought.purchase.event_time.timestamp())
+            rows.append((found, bought.purchase.event_id in history.frauds, day, card, second))
+    vectors, fraud, days, card_numbers, seconds = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     return Dataset(
         np.array(vectors, dtype=np.float64).reshape(-1, len(MODEL_NAMES)),
         np.array(fraud, dtype=np.bool_),
         np.array(days, dtype=np.int64),
         np.array(card_numbers, dtype=np.int64),
+        np.array(seconds, dtype=np.int64),
     )

@@ -55,6 +55,45 @@ def card_precision(test: Dataset, scores: Floats, top: int = _TOP) -> float:
     return float(np.mean(precisions))
 
 
+class Alerting(TypedDict):
+    """What a threshold means for those who look at the alerts, and for the cards.
+
+    ``alerts_a_day``; ``precision``: the share of them that is fraud; ``recall``: the share of the frauds that is hit.
+    ``cards``: how many were defrauded. ``cards_found``: the share of them with an alert at their first fraud or later;
+    ``at_once``: at their first fraud. ``seconds_to_alert``: from the first fraud to that alert, the median of those found, by
+    the purchases' own times; 0 where none was.
+    """
+
+    alerts_a_day: float
+    precision: float
+    recall: float
+    cards: int
+    cards_found: float
+    at_once: float
+    seconds_to_alert: float
+
+
+def alerting(test: Dataset, scores: Floats, threshold: float) -> Alerting:
+    """The alerts of a test set, one a purchase whose score is at the threshold or above; there must be a fraud."""
+    hit = scores >= threshold
+    waits: list[int | None] = []
+    for card in np.unique(test.card[test.fraud]):
+        theirs = np.flatnonzero(test.card == card)
+        first = theirs[test.fraud[theirs]][0]
+        alerts = theirs[(theirs >= first) & hit[theirs]]
+        waits.append(int(test.seconds[alerts[0]] - test.seconds[first]) if len(alerts) else None)
+    found = [wait for wait in waits if wait is not None]
+    return {
+        "alerts_a_day": float(hit.sum() / len(np.unique(test.day))),
+        "precision": float(test.fraud[hit].mean()) if hit.any() else 0.0,
+        "recall": float(hit[test.fraud].mean()),
+        "cards": len(waits),
+        "cards_found": len(found) / len(waits),
+        "at_once": found.count(0) / len(waits),
+        "seconds_to_alert": float(np.median(found)) if found else 0.0,
+    }
+
+
 def brier(test: Dataset, scores: Floats) -> float:
     """The mean squared distance of score and truth, 0 to 1; less is better (Brier, 1950)."""
     return float(np.mean((scores - test.fraud) ** 2))

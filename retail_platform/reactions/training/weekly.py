@@ -16,7 +16,7 @@ from retail_platform.reactions.fraud.measures import CRITERIA
 from retail_platform.reactions.metrics.rates import read_rates
 from retail_platform.reactions.training.dataset import Dataset, Floats, dataset
 from retail_platform.reactions.training.history import history
-from retail_platform.reactions.training.measures import brier, calibration, measures
+from retail_platform.reactions.training.measures import alerting, brier, calibration, measures
 from retail_platform.reactions.training.split import Weeks, split
 from retail_platform.reactions.training.trees import PARAMETERS, exported, fitted
 from retail_platform.settings import FX_RATES, Settings
@@ -84,6 +84,7 @@ def trained(
         "calibration": calibration(test, found),
         "hits": int(hit.sum()),
         "precision_of_hits": float(test.fraud[hit].mean()),
+        "alerting": alerting(test, found, threshold),
         "traffic_hit": float(hit.mean()),
     }
     return Trained(data.versioned(test_first, threshold, trees, training, tested), test)
