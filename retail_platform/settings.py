@@ -72,17 +72,38 @@ class Settings(BaseSettings):
 
     spark_master: str = Field(
         "local[*]",
-        pattern=r"^(local(\[(\*|\d+)\])?|spark://[^\s/]+:\d+|submitted)$",
+        pattern=r"^(local(\[(\*|\d+)\])?|spark://[^\s/]+:\d+|k8s://https?://[^\s/@]+:\d+|submitted)$",
         description=(
-            "Spark master URL: local[*], local[2], or spark://host:port[,host:port…] of a standalone cluster; submitted: "
-            "spark-submit has started this process, and decides."
+            "Spark master URL: local[*], local[2], spark://host:port[,host:port…] of a standalone cluster, or "
+            "k8s://https://host:port of Kubernetes' API server; submitted: spark-submit has started this process, and decides."
         ),
     )
     spark_driver_host: str | None = Field(
-        None, description="Address at which a cluster's executors reach this machine. Unset: Spark finds one."
+        None,
+        description=(
+            "Address at which a cluster's executors reach this machine. Unset: Spark finds one; for Kubernetes, the one by "
+            "which this machine reaches the API server."
+        ),
     )
     spark_executor_python: str | None = Field(
-        None, description="Python on a cluster's machines, of the version used here. Unset: the path of the one here."
+        None,
+        description=(
+            "Python on a cluster's machines, of the version used here. Unset: the path of the one here; on Kubernetes, the "
+            "image's."
+        ),
+    )
+    spark_kubernetes_image: str | None = Field(
+        None,
+        pattern=r"^\S+$",
+        description="Image of the executors on Kubernetes: this platform's, of this version. Needed with SPARK_MASTER=k8s://….",
+    )
+    spark_kubernetes_namespace: str = Field(
+        "default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Namespace in which they are started."
+    )
+    spark_kubernetes_service_account: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+        description="Service account that they have; it may give them the bucket. Unset: the namespace's default.",
     )
     emr_serverless_application: str | None = Field(
         None,
@@ -317,11 +338,23 @@ class Settings(BaseSettings):
             self._complete_emr_serverless()
         if self.s3_bucket is not None:
             self._consistent_credentials()
-        elif not self.spark_is_local:
+        if not self.spark_is_local:
+            self._complete_cluster()
+        return self
+
+    def _complete_cluster(self) -> None:
+        if self.s3_bucket is None:
             raise ValueError(
                 "S3_BUCKET is missing; SPARK_MASTER names a cluster, whose machines would write to disks of their own"
             )
-        return self
+        if self.spark_is_kubernetes and self.spark_kubernetes_image is None:
+            raise ValueError(
+                "SPARK_KUBERNETES_IMAGE is missing; SPARK_MASTER=k8s://… starts the executors in that image, this platform's"
+            )
+        if re.match(r"k8s://http://(?!(127\.0\.0\.1|localhost|\[::1\]):)", self.spark_master):
+            raise ValueError(
+                "SPARK_MASTER=k8s://http://… would send the token in clear; it is for 127.0.0.1, elsewhere k8s://https://…"
+            )
 
     def _complete_emr_serverless(self) -> None:
         for name in ("emr_serverless_role", "s3_bucket", "kafka_bootstrap_servers"):
@@ -338,9 +371,10 @@ class Settings(BaseSettings):
                     f"{name.upper()} is a file of this machine, which EMR_SERVERLESS_APPLICATION's machines do not have; "
                     "unset one of the two"
                 )
-        if self.spark_master.startswith("spark:"):
+        if self.spark_master.startswith(("spark:", "k8s:")):
             raise ValueError(
-                "EMR_SERVERLESS_APPLICATION and SPARK_MASTER=spark://… are both set; keep the one that is to run the stream"
+                "EMR_SERVERLESS_APPLICATION and a SPARK_MASTER that names a cluster are both set; keep the one that is to run "
+                "the stream"
             )
 
     def _consistent_credentials(self) -> None:
@@ -390,6 +424,11 @@ class Settings(BaseSettings):
     def spark_is_local(self) -> bool:
         """Whether Spark works in the driver's own process, on this machine."""
         return self.spark_master.startswith("local")
+
+    @property
+    def spark_is_kubernetes(self) -> bool:
+        """Whether Spark's executors are pods, which the driver asks a Kubernetes API server for."""
+        return self.spark_master.startswith("k8s:")
 
     @property
     def spark_is_submitted(self) -> bool:

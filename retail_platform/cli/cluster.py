@@ -1,9 +1,10 @@
-"""``retail cluster``: what a stream on EMR Serverless needs, brought there."""
+"""``retail cluster``: what a stream on EMR Serverless needs, brought there; ``retail executor``: a pod of Spark's."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -40,3 +41,18 @@ def package(
         raise RetailError("S3_BUCKET is missing; it is where the package goes")
     bring(settings, architecture, python, lambda line: err.print(line, soft_wrap=True))
     out.print(f"release {release_id()} is in s3://{settings.s3_bucket}/{settings.s3_prefix}/packages", soft_wrap=True)
+
+
+@app.command(hidden=True)
+def executor() -> NoReturn:
+    """An executor of the stream on Kubernetes. Spark starts it, in a pod, with this very word."""
+    from retail_platform.cluster.executor import executor_command, executor_environment, working_folder
+    from retail_platform.embedded.jars import package_dir
+    from retail_platform.embedded.java import find_java
+    from retail_platform.ingest.spark_config import LOGGING
+
+    java = find_java()
+    command = executor_command(os.environ, java, package_dir("pyspark"), LOGGING)
+    # Spark keeps the jars that it fetches in the working folder; the image's own is not the user's.
+    os.chdir(working_folder(os.environ))
+    os.execve(java, command, executor_environment(os.environ))  # noqa: S606

@@ -1,1 +1,5 @@
-"""The ingest stream on EMR Serverless: what is brought there, and what a job run is told; ``defs/emr.py`` launches it."""
+"""The ingest stream on other machines.
+
+On EMR Serverless: what is brought there, and what a job run is told; ``defs/emr.py`` launches it. On Kubernetes: what an
+executor's pod does.
+"""

@@ -279,7 +279,12 @@ def _explain(failed: Sequence[Jar], work: Path) -> RetailError:
 # --- Ivy ------------------------------------------------------------------------------------------------------------
 
 
-def _package_dir(name: str) -> Path:
+def package_dir(name: str) -> Path:
+    """Where a Python package is installed, found without importing it.
+
+    Raises:
+        RetailError: it is not.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise RetailError(f"the Python package {name} is missing; run `make setup`")
@@ -312,7 +317,7 @@ def _start_ivy(
         f"<dependencies>{dependencies}{exclusions}</dependencies></ivy-module>",
         encoding="utf-8",
     )
-    ivy = next(_package_dir("pyspark").glob("jars/ivy-*.jar"))
+    ivy = next(package_dir("pyspark").glob("jars/ivy-*.jar"))
     java = find_java()
     command: list[str | Path] = [java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     command += [*_trust_options(java, work), *_proxy_options(), "-cp", ivy, "org.apache.ivy.Main"]
@@ -377,7 +382,7 @@ def lock() -> dict[str, list[Jar]]:
     Raises:
         RetailError: the registry cannot be reached or lacks something.
     """
-    shipped = {_module_name(path) for path in _package_dir("pyspark").glob("jars/*.jar")}
+    shipped = {_module_name(path) for path in package_dir("pyspark").glob("jars/*.jar")}
     work = jars_dir() / f".lock-{os.getpid()}"
     groups: dict[str, list[Jar]] = {}
     try:

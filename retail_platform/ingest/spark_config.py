@@ -11,6 +11,8 @@ from retail_platform.settings import Settings
 #: The scheduler's pools (scheduler.xml): what people wait for, and what may come behind it.
 POOL_SILVER, POOL_BEHIND = "silver", "behind"
 _POOLS = Path(__file__).with_name("scheduler.xml")
+#: What the JVMs of driver and executors say, and what not.
+LOGGING = Path(__file__).with_name("log4j2.properties")
 
 # With only its first compiler (-XX:TieredStopAtLevel=1) a JVM keeps 48 MB for compiled code. Spark fills that in a minute;
 # then the JVM compiles no more and interprets all that comes.
@@ -74,12 +76,15 @@ def spark_config(settings: Settings) -> dict[str, str]:
             f'{_JVM} -Dderby.system.home="{home}" -Djava.io.tmpdir="{scratch(settings)}" '
             f"{settings.spark_driver_java_options}"
         ),
-        "spark.local.dir": str(scratch(settings)),
     }
+    if not settings.spark_is_kubernetes:
+        config["spark.local.dir"] = str(scratch(settings))  # in a pod it is a volume, which Spark names
     if settings.spark_is_local:
         config |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     elif settings.spark_driver_host is not None:
         config["spark.driver.host"] = settings.spark_driver_host
+    if settings.spark_is_kubernetes:
+        config |= _on_kubernetes(settings)
     if settings.spark_is_local and settings.s3_bucket is None:
         config |= {
             # The defaults fork a process for every rename: half of a small batch's time (docs/architecture.md).
@@ -92,3 +97,26 @@ def spark_config(settings: Settings) -> dict[str, str]:
             "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         }
     return config | spark_options(settings)
+
+
+def _on_kubernetes(settings: Settings) -> dict[str, str]:
+    config = {
+        "spark.kubernetes.container.image": str(settings.spark_kubernetes_image),
+        "spark.kubernetes.namespace": settings.spark_kubernetes_namespace,
+        # With these the driver needs no right but on pods (deploy/kubernetes): it makes nothing else.
+        "spark.kubernetes.executor.disableConfigMap": "true",
+        "spark.kubernetes.driver.service.deleteOnTermination": "false",
+        "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
+        # Any pod of a cluster can reach the driver's port, and tasks carry the login to Kafka.
+        "spark.authenticate": "true",
+        "spark.network.crypto.enabled": "true",
+        # Else the third executor that is lost ends the driver, however many days lie between.
+        "spark.executor.failuresValidityInterval": "1h",
+        # As Spark has it for Python in its cluster mode: the state store and Python have their memory beside the heap.
+        "spark.executor.memoryOverheadFactor": "0.4",
+    }
+    if settings.spark_driver_host is not None:
+        config["spark.driver.bindAddress"] = "0.0.0.0"  # noqa: S104  the name of a service is no address of this machine
+    if settings.spark_kubernetes_service_account is not None:
+        config["spark.kubernetes.authenticate.executor.serviceAccountName"] = settings.spark_kubernetes_service_account
+    return config
