@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import json
 import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -18,11 +20,13 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from retail_platform import kafka
 from retail_platform.contracts import TRANSACTIONS
 from retail_platform.contracts.model import Table
+from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.lakehouse.manifest import manifest
 from retail_platform.lakehouse.reading import rows_of
 from retail_platform.producer.message import Message
 from retail_platform.producer.send import send
-from retail_platform.settings import Settings
+from retail_platform.settings import PROJECT_ROOT, Settings
+from retail_platform_tests.environment import driver_environment
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -137,6 +141,20 @@ class StreamFailed(AssertionError):
 def rows(settings: Settings, table: Table, sql: str) -> list[tuple[Any, ...]]:
     """The rows of ``sql`` over a lake table, as ``t``."""
     return rows_of(manifest(settings, table), sql)
+
+
+def start_drain(settings: Settings, stderr: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    """The job that drains Kafka and ends, in a process of its own."""
+    command = [sys.executable, "-m", "retail_platform.ingest.job", "--mode", "available_now"]
+    given = driver_environment(settings) | environment
+    return subprocess.Popen(command, env=given, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, stderr=stderr)
+
+
+def silver_rows_taken(settings: Settings) -> int:
+    """Rows that the transactions' silver query of a running job has taken so far, as its heartbeat says."""
+    beat = read_heartbeat(settings)
+    queries = beat.queries if beat is not None and beat.state == "running" else ()
+    return max((query.rows for query in queries if query.name == TRANSACTIONS.silver_table.path), default=0)
 
 
 def money(text: str) -> Decimal:

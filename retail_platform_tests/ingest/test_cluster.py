@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,9 +21,16 @@ from retail_platform.errors import SettingsError
 from retail_platform.lakehouse import quality
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.lakehouse.manifest import manifest
-from retail_platform.settings import PROJECT_ROOT, Settings, load_settings
-from retail_platform_tests.environment import driver_environment
-from retail_platform_tests.ingest.running import deliver, in_a_bucket, message, rows, sale
+from retail_platform.settings import Settings, load_settings
+from retail_platform_tests.ingest.running import (
+    deliver,
+    in_a_bucket,
+    message,
+    rows,
+    sale,
+    silver_rows_taken,
+    start_drain,
+)
 from retail_platform_tests.waiting import until
 
 LINES = TRANSACTIONS.silver_table
@@ -116,9 +122,9 @@ def test_a_stream_on_a_cluster_outlives_its_worker_and_has_each_event_once(
     settings = here.model_copy(update=chosen)
     twin = sale()
     deliver(settings, [message(twin), message(twin), message(b"junk"), *(message(sale()) for _ in range(800))])
-    driver = _start(settings, "available_now")
+    driver = start_drain(settings)
     try:
-        until(driver, "some batches are in", lambda: _silver_rows_taken(settings) >= 100, _SECONDS)
+        until(driver, "some batches are in", lambda: silver_rows_taken(settings) >= 100, _SECONDS)
         cluster.kill_worker()
         cluster.start_worker()
         assert driver.wait(_SECONDS) == 0
@@ -139,7 +145,7 @@ def test_a_stream_on_a_cluster_outlives_its_worker_and_has_each_event_once(
 def test_a_master_that_is_not_there_is_named_at_once(settings: Settings, s3_endpoint: str) -> None:
     nowhere = f"spark://127.0.0.1:{free_port_pair()}"
     lake = in_a_bucket(settings, s3_endpoint, **KEYS).model_copy(update={"spark_master": nowhere})
-    driver = _start(lake, "available_now", stderr=subprocess.PIPE)
+    driver = start_drain(lake, stderr=subprocess.PIPE)
     began = time.monotonic()
     _, said = driver.communicate(timeout=60)
     assert time.monotonic() - began < 30, "Spark alone takes a minute to say so"
@@ -161,21 +167,20 @@ def test_a_master_that_is_not_there_is_named_at_once(settings: Settings, s3_endp
         ({"spark_master": "spark://one:7077"}, "S3_BUCKET is missing; SPARK_MASTER names a cluster"),
         ({"spark_master": "yarn", "s3_bucket": "lake"}, "SPARK_MASTER: "),
         ({"spark_master": "spark://one", "s3_bucket": "lake"}, "SPARK_MASTER: "),
+        ({"spark_master": "k8s://https://one:443", "spark_kubernetes_image": "one"}, "S3_BUCKET is missing"),
+        ({"spark_master": "k8s://https://one:443", "s3_bucket": "lake"}, "SPARK_KUBERNETES_IMAGE is missing"),
+        ({"spark_master": "k8s://https://one", "s3_bucket": "lake"}, "SPARK_MASTER: "),
+        ({"spark_master": "k8s://one:443", "s3_bucket": "lake"}, "SPARK_MASTER: "),
+        (
+            {
+                "spark_master": "k8s://http://localhost.example.com:80",
+                "s3_bucket": "lake",
+                "spark_kubernetes_image": "one",
+            },
+            "would send the token in clear",
+        ),
     ],
 )
 def test_a_cluster_that_could_not_work_is_refused(chosen: dict[str, str], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         load_settings(env_file=None, **chosen)
-
-
-def _silver_rows_taken(settings: Settings) -> int:
-    beat = read_heartbeat(settings)
-    queries = beat.queries if beat is not None and beat.state == "running" else ()
-    return max((query.rows for query in queries if query.name == LINES.path), default=0)
-
-
-def _start(settings: Settings, mode: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "retail_platform.ingest.job", "--mode", mode]
-    return subprocess.Popen(
-        command, env=driver_environment(settings), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, stderr=stderr
-    )
