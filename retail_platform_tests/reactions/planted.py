@@ -14,7 +14,7 @@ from retail_platform.contracts import INVENTORY
 from retail_platform.producer import customer_refreshes
 from retail_platform.producer.message import Message
 from retail_platform.reactions.prices import rule as pricing
-from retail_platform.reactions.segments.published import read
+from retail_platform.reactions.segments.published import FILE, read, write
 from retail_platform.reactions.segments.quintiles import Cutoffs
 from retail_platform.settings import Settings
 from retail_platform_tests.ingest.running import message, sale
@@ -39,16 +39,9 @@ def bought(card: str, place: tuple[float, float], minute: int, *, days_ago: int 
 def publish_customers(settings: Settings, names: set[str]) -> tuple[dt.datetime, Cutoffs]:
     """Cut-offs such that ten sales make a customer loyal and thirty a champion; and the customers of the warehouse."""
     bounds = {"recency": (1, 2, 3, 4), "frequency": (2, 10, 30, 99), "monetary": (0, 0, 0, 0)}
-    rows = [
-        {"as_of": dt.datetime.now(dt.UTC).date(), "measure": measure, "tile": tile, "first_value": Decimal(value)}
-        for measure, values in bounds.items()
-        for tile, value in enumerate(values, start=2)
-    ]
-    settings.marts_dir.mkdir(parents=True)
-    table = pa.Table.from_pylist([row | {"first_customer_id": ""} for row in rows])
-    pq.write_table(table, settings.marts_dir / "customer_rfm_cutoffs.parquet")
+    write(settings.marts_dir / FILE, dt.datetime.now(dt.UTC).date(), bounds)
     pq.write_table(pa.table({"customer_id": sorted(names)}), settings.marts_dir / "dim_customers.parquet")
-    found = read(settings.marts_dir / "customer_rfm_cutoffs.parquet")
+    found = read(settings.marts_dir / FILE)
     midnight = customer_refreshes.midnight(settings)
     assert found is not None
     assert midnight is not None

@@ -6,11 +6,12 @@ import datetime as dt
 import subprocess
 import sys
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -20,6 +21,7 @@ from retail_platform.contracts import (
     CUSTOMER_SEGMENTS,
     FRAUD_ALERTS,
     FRAUD_LABELS,
+    INVENTORY,
     LIVE_METRICS,
     PRICE_UPDATES,
     REORDER_REQUESTS,
@@ -32,19 +34,21 @@ from retail_platform.defs import prices as dagster_prices
 from retail_platform.defs import reactions as dagster_reactions
 from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.producer.message import Message, reorder_release
+from retail_platform.reactions import batch
 from retail_platform.reactions.applications import MARKETING, METRICS, REACTIONS
-from retail_platform.reactions.events import Transaction, transaction
-from retail_platform.reactions.fraud import cards, purchases, stores, tills
+from retail_platform.reactions.events import Transaction, movement, transaction
+from retail_platform.reactions.fraud.alerts import Alert
 from retail_platform.reactions.fraud.features import MODEL_NAMES
 from retail_platform.reactions.fraud.labels import Label, Verdict, label_id
 from retail_platform.reactions.fraud.model import LEAF, Model, Tree, versioned
 from retail_platform.reactions.fraud.published import CURRENT, write
-from retail_platform.reactions.fraud.state import State
-from retail_platform.reactions.metrics.rates import Rates, read_rates
+from retail_platform.reactions.metrics.rates import Money, read_rates
 from retail_platform.reactions.prices import live
 from retail_platform.reactions.prices import rule as pricing
+from retail_platform.reactions.prices.terms import Listed
 from retail_platform.reactions.segments import customers
 from retail_platform.reactions.segments.quintiles import Cutoffs
+from retail_platform.reactions.stock import daily_limit, levels, reorder
 from retail_platform.reactions.wiring.job import wired
 from retail_platform.settings import FX_RATES, Settings
 from retail_platform_tests.environment import environment
@@ -53,16 +57,17 @@ from retail_platform_tests.reactions.planted import LONDON, NEW_YORK, TERMS, bou
 from retail_platform_tests.reactions.running import members, running, said, start, until
 
 
-def in_a_batch(purchases: list[Transaction], rates: Rates) -> dict[str, dict[str, Any]]:
-    """The alerts that the rules raise over the purchases in this order, by id."""
-    states: dict[str, State] = {}
-    found: dict[str, dict[str, Any]] = {}
-    for purchase in purchases:
-        card = purchase.card_token or ""
-        usd = purchase.amount * (rates.on(purchase.currency, purchase.event_time.date()) or 0)
-        states[card], alerts = cards.step(states.get(card, State()), purchase, usd)
-        found |= {alert.alert_id: alert.message() for alert in alerts}
-    return found
+def by_id(alerts: Iterable[Alert]) -> dict[str, dict[str, Any]]:
+    """The alerts as their topic has them, by id."""
+    return {alert.alert_id: alert.message() for alert in alerts}
+
+
+def of_stores_and_tills(
+    events: Iterable[Transaction | Label], money: Money, model: Model
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The alerts of risky stores, and those of the model, over the purchases and verdicts in this order, by id."""
+    going = list(batch.to_stores(events, money))
+    return by_id(batch.store_alerts(going)), by_id(batch.till_alerts(going, model))
 
 
 def label(purchase: Transaction, verdict: Verdict) -> Label:
@@ -83,18 +88,6 @@ def heard(settings: Settings) -> int:
     return len(said(settings, FRAUD_LABELS.named(f"{settings.reactions_group}-fraud-by-store")))
 
 
-def stores_in_a_batch(events: Iterable[Transaction | Label]) -> dict[str, dict[str, Any]]:
-    """The alerts of risky stores over the purchases and verdicts in this order, by id."""
-    states: dict[str, stores.Counts] = {}
-    found: dict[str, dict[str, Any]] = {}
-    for event in events:
-        taken = event if isinstance(event, Label) else purchases.from_transaction(event)
-        assert taken is not None
-        states[taken.store_id], alerts = stores.step(states.get(taken.store_id, stores.Counts()), taken)
-        found |= {alert.alert_id: alert.message() for alert in alerts}
-    return found
-
-
 def publish_model(settings: Settings) -> Model:
     """A model in use that finds more than twenty purchases of a card in a day suspicious, and a till of mostly frauds."""
     rules = (("customer_purchases_1d", 20.0), ("terminal_risk_30d", 0.5))
@@ -107,44 +100,13 @@ def publish_model(settings: Settings) -> Model:
     return model
 
 
-def tills_in_a_batch(events: Iterable[Transaction | Label], rates: Rates, model: Model) -> dict[str, dict[str, Any]]:
-    """The model's alerts over the purchases and verdicts in this order, by id."""
-    of_cards: defaultdict[str, tills.CustomerState] = defaultdict(tills.CustomerState)
-    of_tills: defaultdict[str, tills.Counts] = defaultdict(tills.Counts)
-    found: dict[str, dict[str, Any]] = {}
-    for event in events:
-        if isinstance(event, Label):
-            taken: tills.TillPurchase | Label | None = event
-            key = tills.till(event.store_id, event.register_id)
-        else:
-            rate = rates.on(event.currency, event.event_time.date()) or 0
-            bought = tills.from_transaction(event, event.amount * rate)
-            assert bought is not None
-            card = bought.purchase.card_token
-            of_cards[card], taken = tills.of_card(of_cards[card], bought)
-            key = bought.till
-        assert taken is not None
-        of_tills[key], alerts = tills.step(of_tills[key], taken, model)
-        found |= {alert.alert_id: alert.message() for alert in alerts}
-    return found
-
-
 def segments_in_a_batch(
-    purchases: list[Transaction], rates: Rates, cutoffs: Cutoffs, midnight: dt.datetime
+    sales: list[Transaction], money: Money, cutoffs: Cutoffs, midnight: dt.datetime
 ) -> dict[str, dict[str, Any]]:
     """The changes of segment over the purchases in this order, and then at midnight, by id."""
-    events: list[customers.Purchase | customers.Refresh] = []
-    for one in purchases:
-        found = customers.from_transaction(one, rates.on(one.currency, one.event_time.date()))
-        assert found is not None
-        events.append(found)
-    events += [customers.Refresh(midnight, name) for name in {event.customer_id for event in events}]
-    states: dict[str, customers.State] = {}
-    changes: list[customers.SegmentChange] = []
-    for event in events:
-        before = states.get(event.customer_id, customers.State())
-        states[event.customer_id], said_now = customers.step(before, event, cutoffs)
-        changes += said_now
+    bought = [found for one in sales if (found := customers.from_transaction(one, money.rate(one))) is not None]
+    midnights = [customers.Refresh(midnight, name) for name in {event.customer_id for event in bought}]
+    changes = batch.segment_changes([*bought, *midnights], cutoffs, customers.DEFAULT)
     return {change.message()["event_id"]: change.message() for change in changes}
 
 
@@ -155,27 +117,36 @@ def sent_at_midnight(settings: Settings) -> Any:
     return refresh.asset_materializations_for_node("customer_refreshes")[0].metadata["customers"].value
 
 
-def priced_in_a_batch(purchases: list[Transaction], rates: Rates, product: str, on_hand: int) -> dict[str, Any]:
+def priced_in_a_batch(sales: list[Transaction], money: Money, product: str, on_hand: int) -> dict[str, Any]:
     """The last decision on a product's price, once its sales and its stock are known; but for when it was made."""
     now = dt.datetime.now(dt.UTC)
-    happened = [
-        live.from_sold(sold, now)
-        for one in purchases
-        for sold in pricing.from_transaction(one, rates.on(one.currency, one.event_time.date()))
-        if sold.product_id == product
-    ]
+    sold = [live.from_sold(sold, now) for one in sales for sold in pricing.from_transaction(one, money.rate(one))]
     stocked = pricing.Stocked(product, "S001", on_hand, 1)
-    happened.append(live.Happened(now + dt.timedelta(seconds=1), now, str(uuid.uuid4()), product, stocked))
-    state, last = live.State(), {}
-    for event in happened:
-        state, updates = live.step(state, event, TERMS, pricing.DEFAULT, reviews=True)
-        last = updates[-1].message() if updates else last
-    return decided(last)
+    level = live.Happened(now + dt.timedelta(seconds=1), now, str(uuid.uuid4()), product, stocked)
+    updates = list(batch.price_updates([*sold, level], {product: Listed(TERMS, applies=False)}, pricing.DEFAULT))
+    return decided(updates[-1].message())
 
 
 def decided(update: dict[str, Any]) -> dict[str, Any]:
     """What an update says, but for its number and time: how many went before it depends on what came first."""
     return {name: value for name, value in update.items() if name not in ("event_id", "event_time", "sequence")}
+
+
+def reorders_in_a_batch(counts: list[Message], sales: list[Transaction]) -> dict[str, dict[str, Any]]:
+    """The requests to reorder over the counts and then the sales in this order, by id."""
+    now, first = dt.datetime.now(dt.UTC), dt.date(2010, 12, 1)
+    counted = [judge(INVENTORY, one.value, now, "UTC", first).event for one in counts]
+    changes = [levels.from_movement(movement(event)) for event in counted if event is not None]
+    changes += [change for sale in sales for change in levels.from_transaction(sale)]
+    due = batch.needs(batch.stock_levels(changes), reorder.DEFAULT)
+    found = [request.message() for request in batch.reorder_requests(due, daily_limit.Parameters())]
+    return {request["event_id"]: request for request in found}
+
+
+def in_dollars() -> Money:
+    """The exchange rates that the applications count with."""
+    with FX_RATES.open() as lines:
+        return Money(read_rates(lines), ZoneInfo("UTC"))
 
 
 def typed(events: list[dict[str, Any]]) -> list[Transaction]:
@@ -214,16 +185,15 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
         for number in range(300)
     ]
     sales = typed(events)
-    with FX_RATES.open() as lines:
-        rates = read_rates(lines)
+    money = in_dollars()
     model = publish_model(reactions_settings)
-    alerts, scored = in_a_batch(sales, rates), tills_in_a_batch(sales, rates, model)
+    alerts, (_, scored) = by_id(batch.card_alerts(sales, money)), of_stores_and_tills(sales, money, model)
     assert len(alerts) > 50
     assert len(scored) == 10 * 10
     alerts |= scored
     midnight, cutoffs = publish_customers(reactions_settings, {event["customer_id"] for event in events})
     # New, loyal, champion; and at midnight one that is too good to lose.
-    segments = segments_in_a_batch(sales, rates, cutoffs, midnight)
+    segments = segments_in_a_batch(sales, money, cutoffs, midnight)
     assert len(segments) == 10 * 4
 
     def mine(contract: TopicContract, field: str) -> list[dict[str, Any]]:
@@ -245,8 +215,8 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
         process.wait()
     latest = bought(f"tok-last-{mark}", LONDON, 0)
     labels = verdicts_on(sales)
-    risky = stores_in_a_batch([*sales, *labels, *typed([latest])])
-    risky |= tills_in_a_batch([*sales, *labels, *typed([latest])], rates, model)
+    of_stores, of_tills = of_stores_and_tills([*sales, *labels, *typed([latest])], money, model)
+    risky = of_stores | of_tills
     risky = {identity: alert for identity, alert in risky.items() if identity not in scored}
     assert {alert["transaction_event_id"] for alert in risky.values()} == {latest["event_id"]}
     assert {alert["rule"] for alert in risky.values()} == {"store_risk", "model"}
@@ -273,8 +243,58 @@ def test_killed_in_the_middle_they_say_what_the_batch_says_each_thing_once(react
     for wanted, found in ((alerts, raised()), (segments, moved())):
         assert len(found) == len({row["event_id"] for row in found})
         assert {row["event_id"]: row for row in found} == wanted
-    assert decided(update) == priced_in_a_batch([*sales, *typed([latest])], rates, "P1", on_hand=-2 * 301)
+    assert decided(update) == priced_in_a_batch([*sales, *typed([latest])], money, "P1", on_hand=-2 * 301)
     assert {_reasons(CUSTOMER_SEGMENTS, row) for row in moved()} | {_reasons(PRICE_UPDATES, update)} == {()}
+
+
+def test_reorders_of_an_application_killed_in_the_middle_are_those_of_the_batch_each_once(
+    reactions_settings: Settings,
+) -> None:
+    mark, days = uuid.uuid4().hex[:8], 20
+    store, products = f"S-{mark}", [f"P{number}-{mark}" for number in range(10)]
+    sales = [
+        bought(
+            "tok-any",
+            LONDON,
+            0,
+            days_ago=day,
+            store_id=store,
+            items=[{"product_id": product, "quantity": 2, "unit_price": "1", "discount": "0"} for product in sold],
+        )
+        for sold in (products[:5], products[5:])
+        for day in range(days, 0, -1)
+    ]
+    counts = [count_of(store, sales[0]["event_time"], 2 * days, product) for product in products]
+    requests = reorders_in_a_batch(counts, typed(sales))
+    assert {request["product_id"] for request in requests.values()} == set(products)
+
+    def asked() -> list[dict[str, Any]]:
+        return [row for row in said(reactions_settings, REORDER_REQUESTS) if row["store_id"] == store]
+
+    def levels_told() -> int:
+        return sum(row["store_id"] == store for row in said(reactions_settings, STOCK_LEVELS))
+
+    # All of one key, and so of one partition: in this order.
+    records = [message(event) for event in sales]
+    doomed = start(reactions_settings)
+    try:
+        deliver(reactions_settings, counts)
+        until(doomed, "the counts", lambda: levels_told() == len(products))
+        deliver(reactions_settings, records[:days])
+        until(doomed, "the first requests", lambda: bool(asked()))
+        deliver(reactions_settings, records[days:])
+    finally:
+        doomed.kill()
+        doomed.wait()
+    with running(reactions_settings) as process:
+        until(process, "all requests", lambda: len(asked()) >= len(requests))
+        # The last sales again, and one more: when that is told, the twins have been read, and ask for nothing.
+        deliver(reactions_settings, [*records[-10:], message(bought("tok-any", LONDON, 0, store_id=store))])
+        until(process, "what was sent last", lambda: levels_told() == len(products) * (1 + days) + 2)
+        found = asked()
+    assert len(found) == len(requests)
+    assert {row["event_id"]: row for row in found} == requests
+    assert {_reasons(REORDER_REQUESTS, row) for row in found} == {()}
 
 
 @pytest.mark.soak
@@ -300,10 +320,9 @@ def test_of_two_processes_that_share_the_work_one_is_killed_and_the_other_takes_
     elsewhere = reactions_settings.model_copy(update={"retail_home": reactions_settings.retail_home / "elsewhere"})
     model = publish_model(reactions_settings)
     assert publish_model(elsewhere) == model
-    with FX_RATES.open() as lines:
-        rates = read_rates(lines)
-    alerts, before = in_a_batch(typed(events), rates), tills_in_a_batch(typed(events[:400]), rates, model)
-    scored = tills_in_a_batch(typed(events), rates, model)
+    money = in_dollars()
+    alerts = by_id(batch.card_alerts(typed(events), money))
+    before, scored = (of_stores_and_tills(typed(sent), money, model)[1] for sent in (events[:400], events))
     # What the model finds suspicious is all sent after the kill, and rests on what was sent before.
     assert (len(before), len(scored)) == (0, 10 * of)
     alerts |= scored

@@ -8,6 +8,9 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from retail_platform.reactions.events import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,24 @@ class Rates:
             return Decimal(1)
         position = bisect.bisect_right(self.dates.get(currency, ()), business_date)
         return self.usd_per_unit[currency][position - 1] if position else None
+
+
+class Money:
+    """What a transaction is worth in US dollars: the rate of its currency on its business date."""
+
+    def __init__(self, rates: Rates, timezone: ZoneInfo) -> None:
+        """``timezone`` is BUSINESS_TIMEZONE."""
+        self.timezone = timezone
+        self._rates = rates
+
+    def rate(self, event: Transaction) -> Decimal | None:
+        """US dollars for one unit of the transaction's currency; ``None`` when there is no rate."""
+        return self._rates.on(event.currency, event.event_time.astimezone(self.timezone).date())
+
+    def usd(self, event: Transaction) -> Decimal | None:
+        """The transaction's amount in US dollars, exact; ``None`` when there is no rate."""
+        rate = self.rate(event)
+        return None if rate is None else event.amount * rate
 
 
 def read_rates(lines: Iterable[str]) -> Rates:

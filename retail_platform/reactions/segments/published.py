@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retail_platform.reactions.segments.quintiles import Cutoffs, Place
@@ -39,6 +41,17 @@ def read(path: Path) -> tuple[dt.date, Cutoffs] | None:
     bounds = {measure: tuple(found) for measure, found in places.items()}
     digest = hashlib.sha256(repr(sorted(bounds.items())).encode()).hexdigest()[:_DIGEST]
     return as_of, Cutoffs(f"{as_of}.{digest}", **bounds)
+
+
+def write(path: Path, as_of: dt.date, bounds: Mapping[str, tuple[int, int, int, int]]) -> None:
+    """Publish cut-offs of whole numbers by measure, where no nightly run does: the first values of the tiles from 2 to 5."""
+    rows = [
+        {"as_of": as_of, "measure": measure, "tile": tile, "first_value": Decimal(value), "first_customer_id": ""}
+        for measure, values in bounds.items()
+        for tile, value in enumerate(values, start=2)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
 
 
 @dataclass

@@ -6,7 +6,6 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,7 +32,7 @@ from retail_platform.contracts.reactions import (
 from retail_platform.contracts.transactions import TRANSACTIONS
 from retail_platform.reactions.applications import MARKETING, METRICS, ReactionApplication
 from retail_platform.reactions.by_product import read_file
-from retail_platform.reactions.events import Transaction, movement, transaction
+from retail_platform.reactions.events import movement, transaction
 from retail_platform.reactions.fraud import cards, purchases, stores, tills
 from retail_platform.reactions.fraud.alerts import Alert
 from retail_platform.reactions.fraud.features import unpacked_customer
@@ -41,7 +40,7 @@ from retail_platform.reactions.fraud.labels import Label
 from retail_platform.reactions.fraud.published import Published as PublishedModel
 from retail_platform.reactions.fraud.state import unpacked as unpacked_card
 from retail_platform.reactions.metrics import cells, duplicates
-from retail_platform.reactions.metrics.rates import Rates
+from retail_platform.reactions.metrics.rates import Money, Rates
 from retail_platform.reactions.prices import live
 from retail_platform.reactions.prices import rule as pricing
 from retail_platform.reactions.prices import terms as price_terms
@@ -66,25 +65,13 @@ _KEPT_FOR = _LIVE_FOR + dt.timedelta(days=4)
 def wire(app: Application, which: ReactionApplication, settings: Settings, rates: Rates) -> None:
     """Connect the branches of an application; ``app.run()`` then runs them."""
     sales = _valid(app, TRANSACTIONS.named(settings.kafka_topic), settings)
-    money = _Money(rates, ZoneInfo(settings.business_timezone))
+    money = Money(rates, ZoneInfo(settings.business_timezone))
     if which is METRICS:
         _metrics(app, sales, money, settings)
     elif which is MARKETING:
         _segments_and_prices(app, sales, money, settings)
     else:
         _fraud_and_stock(app, sales, money, settings)
-
-
-class _Money:
-    """What a transaction is worth in US dollars: the rate of its currency on its business date."""
-
-    def __init__(self, rates: Rates, timezone: ZoneInfo) -> None:
-        self.timezone = timezone
-        self._rates = rates
-
-    def rate(self, event: Transaction) -> Decimal | None:
-        """US dollars for one unit of the transaction's currency; ``None`` when there is no rate."""
-        return self._rates.on(event.currency, event.event_time.astimezone(self.timezone).date())
 
 
 def _valid(app: Application, contract: TopicContract, settings: Settings) -> StreamingDataFrame:
@@ -103,7 +90,7 @@ def _appended(timestamp: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(timestamp / 1000, dt.UTC)
 
 
-def _fraud_and_stock(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+def _fraud_and_stock(app: Application, sales: StreamingDataFrame, money: Money, settings: Settings) -> None:
     """A sale to its card, and the stock that it takes to that stock's key; then each on its own."""
     by_card, changes = (between(app, settings, name) for name in ("fraud-by-card", "stock-changes"))
 
@@ -118,7 +105,7 @@ def _fraud_and_stock(app: Application, sales: StreamingDataFrame, money: _Money,
     _stock(app, changes, settings)
 
 
-def _fraud(app: Application, by_card: Topic, money: _Money, settings: Settings) -> None:
+def _fraud(app: Application, by_card: Topic, money: Money, settings: Settings) -> None:
     """By card its purchases in; by store, and there by till, its card purchases and the verdicts in; alerts out of each."""
     published = PublishedModel(settings.fraud_models_dir)
     by_store, out = between(app, settings, "fraud-by-store"), sink(app, FRAUD_ALERTS)
@@ -129,8 +116,7 @@ def _fraud(app: Application, by_card: Topic, money: _Money, settings: Settings) 
     def on_card(event: Json, state: Store) -> list[Sent]:
         """The alerts of the card's rules; and the purchase with the card's features, on its way to its store."""
         purchase = transaction(event)
-        rate = money.rate(purchase)
-        amount_usd = None if rate is None else purchase.amount * rate
+        amount_usd = money.usd(purchase)
         known = state.get("card") or {}
         purchases_before = unpacked_card(known.get("purchases"))
         purchases_after, alerts = cards.step(purchases_before, purchase, amount_usd)
@@ -159,7 +145,7 @@ def _fraud(app: Application, by_card: Topic, money: _Money, settings: Settings) 
     send(app.dataframe(by_store).apply(on_store, stateful=True, expand=True))
 
 
-def _metrics(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+def _metrics(app: Application, sales: StreamingDataFrame, money: Money, settings: Settings) -> None:
     """By transaction, so that each event counts once; then by slice (all, a store, …): what it adds in, new values out.
 
     A sale touches some fifteen cells, and the next one mostly the same. So what the events between two commits add is put
@@ -198,7 +184,7 @@ def _metrics(app: Application, sales: StreamingDataFrame, money: _Money, setting
     send(app.dataframe(by_slice).apply(on_slice, stateful=True, expand=True))
 
 
-def _segments_and_prices(app: Application, sales: StreamingDataFrame, money: _Money, settings: Settings) -> None:
+def _segments_and_prices(app: Application, sales: StreamingDataFrame, money: Money, settings: Settings) -> None:
     """A sale to its customer, and what it sold to each product that has terms; then each on its own."""
     terms = read_file(settings.price_terms_file, "PRICE_TERMS_FILE", price_terms.read_terms)
     customer_changes, price_changes = (between(app, settings, name) for name in ("customer-changes", "price-changes"))
