@@ -56,7 +56,7 @@ def warehouse_findings(settings: Settings, days: dict[str, Day]) -> Iterator[Fin
         ).fetchall()
     loaded = {date: (events, net) for date, events, net in rows}
     expected = {date: (len(day.events), day.net) for date, day in days.items()}
-    yield from _differences("each day of the warehouse is that of what was acknowledged", loaded, expected)
+    yield from differences("each day of the warehouse is that of what was acknowledged", loaded, expected)
 
 
 def kpi_findings(settings: Settings, days: dict[str, Day]) -> Iterator[Finding]:
@@ -65,12 +65,16 @@ def kpi_findings(settings: Settings, days: dict[str, Day]) -> Iterator[Finding]:
         return
     with settings.kpi_csv.open(encoding="utf-8", newline="") as file:
         rows = {row["date"]: (int(row["orders"]), Decimal(row["revenue_usd"])) for row in csv.DictReader(file)}
-    cents = {date: day.revenue.quantize(Decimal("0.01"), context=_EXACT) for date, day in days.items()}
-    expected = {date: (day.orders, cents[date]) for date, day in days.items()}
-    yield from _differences("each day of the KPI file is that of what was acknowledged", rows, expected)
+    yield from differences("each day of the KPI file is that of what was acknowledged", rows, orders_and_cents(days))
 
 
-def _differences(promise: str, found: dict[str, Any], expected: dict[str, Any]) -> Iterator[Finding]:
+def orders_and_cents(days: dict[str, Day]) -> dict[str, tuple[int, Decimal]]:
+    """Of each day its sales, and its revenue in US dollars, rounded half up to the cent."""
+    return {date: (day.orders, day.revenue.quantize(Decimal("0.01"), context=_EXACT)) for date, day in days.items()}
+
+
+def differences(promise: str, found: dict[str, Any], expected: dict[str, Any]) -> Iterator[Finding]:
+    """The days of which ``found`` is not what is ``expected``, as a finding; nothing where there is none."""
     wrong = sorted(date for date in found.keys() | expected.keys() if found.get(date) != expected.get(date))
     if wrong:
         example = f"{wrong[0]}: {found.get(wrong[0])} instead of {expected.get(wrong[0])}"

@@ -2,6 +2,7 @@
 
 Nothing of the pipeline's own code has a say: the acknowledged records come from the producer's ledger, the tables from
 their Parquet files and their Delta logs, and DuckDB counts. Only the contracts' names of topics and tables are shared.
+Where reactions ran, what they said is looked at too (:mod:`retail_platform.chaos.reactions`), and the lake must have it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from urllib.parse import unquote
 from retail_platform.chaos.days import acknowledged_days, kpi_findings, warehouse_findings
 from retail_platform.chaos.finding import Finding, Verdict
 from retail_platform.chaos.ledger import ledger_path
+from retail_platform.chaos.reactions import COUNTS as REACTION_COUNTS
+from retail_platform.chaos.reactions import load_said, reaction_findings
 from retail_platform.chaos.reader import insert_only
-from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, QUARANTINE_EVENTS
+from retail_platform.contracts import BRONZE_EVENTS, INGEST_BATCHES, INVENTORY, QUARANTINE_EVENTS
 from retail_platform.contracts.model import TopicContract
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
@@ -25,10 +28,11 @@ from retail_platform.settings import Settings
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_LEDGER_COLUMNS = (
-    "{topic: 'varchar', 'partition': 'integer', 'offset': 'bigint', label: 'varchar', sha256: 'varchar', "
-    "event_id: 'varchar', business_date: 'date', amounts: 'decimal(18,4)[]'}"
-)
+#: The producer's ledger, the path of the file a parameter.
+LEDGER = """
+    create table ledger as from read_json(?, format = 'newline_delimited', columns = {topic: 'varchar',
+    'partition': 'integer', 'offset': 'bigint', label: 'varchar', sha256: 'varchar', event_id: 'varchar',
+    business_date: 'date', amounts: 'decimal(18,4)[]'})"""
 
 #: Each promise with the query of what breaks it; the first column of a row is the example.
 PROMISES = {
@@ -96,8 +100,8 @@ PROMISES = {
 }
 
 _COUNTS = {
-    "acknowledged": "select count(*) from ledger",
-    "acknowledged, offset known": 'select count(*) from ledger where "offset" >= 0',
+    "acknowledged": "select count(*) from ledger where label <> 'reaction'",
+    "acknowledged, offset known": "select count(*) from ledger where label <> 'reaction' and \"offset\" >= 0",
     "events": "select count(distinct (topic, event_id)) from events",
     "bronze": "select count(*) from bronze",
     "silver events": "select count(distinct (topic, event_id)) from silver",
@@ -120,7 +124,7 @@ class Commit:
 def verify(settings: Settings, ledger: Path | None = None) -> Verdict:
     """Compare a chaos home, when nothing writes it any more, with the producer's ledger: lake, warehouse, KPI file.
 
-    The warehouse and the KPI file are looked at where they were made.
+    The warehouse and the KPI file are looked at where they were made, and the reactions where they ran.
 
     Raises:
         RetailError: there is no ledger, or no lake.
@@ -134,10 +138,14 @@ def verify(settings: Settings, ledger: Path | None = None) -> Verdict:
     with duckdb.connect(":memory:") as connection:
         connection.execute("set threads = 2")
         connection.execute("set TimeZone = 'UTC'")
+        days = acknowledged_days(path)
         _load(connection, settings, path)
+        reacted = load_said(connection, settings)
         findings += _broken_promises(connection)
-        counts = {name: int(_all(connection, sql)[0][0]) for name, sql in _COUNTS.items()}
-    days = acknowledged_days(path)
+        if reacted:
+            findings += reaction_findings(connection, settings, days)
+        wanted = _COUNTS | (REACTION_COUNTS if reacted else {})
+        counts = {name: int(_all(connection, sql)[0][0]) for name, sql in wanted.items()}
     findings += [*warehouse_findings(settings, days), *kpi_findings(settings, days)]
     counts["versions"] = sum(len(list(commits(settings.lake_dir / table.path))) for table in insert_only(settings))
     return Verdict(counts, tuple(findings))
@@ -195,10 +203,7 @@ def _newest(found: list[Commit]) -> list[str]:
 
 
 def _load(connection: DuckDBPyConnection, settings: Settings, ledger: Path) -> None:
-    connection.execute(
-        f"create table ledger as from read_json(?, format = 'newline_delimited', columns = {_LEDGER_COLUMNS})",
-        [str(ledger)],
-    )
+    connection.execute(LEDGER, [str(ledger)])
     connection.execute("create view events as from ledger where event_id is not null")
     for name, table in (("bronze", BRONZE_EVENTS), ("quarantine", QUARANTINE_EVENTS)):
         _create(
@@ -276,7 +281,9 @@ def _files(table: Path) -> list[str]:
 
 
 def _line_and_amount(contract: TopicContract) -> tuple[str, str]:
-    return ("line_number", "net_amount") if contract.lines is not None else ("1", "quantity")
+    if contract.lines is not None:
+        return "line_number", "net_amount"
+    return "1", "quantity" if contract is INVENTORY else "0"
 
 
 def _all(connection: DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:

@@ -26,13 +26,15 @@ from retail_platform.settings import Settings
 class ReactionApplication:
     """One application: its name is that of its stream, its consumer group and its state.
 
-    ``writes``: its topics. ``hears``: the topics by which it is told something, besides those of the shops.
+    ``writes``: its topics. ``hears``: the topics by which it is told something, besides those of the shops. ``steps``: what
+    its own topics are called, between two of its steps; :func:`step_topic` has their names in Kafka.
     """
 
     name: str
     does: str
     writes: tuple[TopicContract, ...]
     hears: tuple[TopicContract, ...] = ()
+    steps: tuple[str, ...] = ()
 
 
 REACTIONS = ReactionApplication(
@@ -40,10 +42,13 @@ REACTIONS = ReactionApplication(
     "fraud alerts, stock levels and reorder requests within a second of an event",
     writes=(FRAUD_ALERTS, STOCK_LEVELS, REORDER_REQUESTS),
     hears=(FRAUD_LABELS, REORDER_RELEASES),
+    steps=("fraud-by-card", "stock-changes", "fraud-by-store", "requests-by-store"),
 )
 
 #: Apart, because each sale touches some fifteen of its cells: an alert must not wait behind them.
-METRICS = ReactionApplication("metrics", "live metrics of sales, cell by cell", (LIVE_METRICS,))
+METRICS = ReactionApplication(
+    "metrics", "live metrics of sales, cell by cell", writes=(LIVE_METRICS,), steps=("metrics-by-slice",)
+)
 
 #: Apart, because every night all customers are decided again: neither an alert nor a metric waits for that.
 MARKETING = ReactionApplication(
@@ -51,6 +56,7 @@ MARKETING = ReactionApplication(
     "customer segments by recency, frequency and value, and prices of products",
     writes=(CUSTOMER_SEGMENTS, PRICE_UPDATES),
     hears=(CUSTOMER_REFRESHES, STOCK_LEVELS, PRICE_REVIEWS, PRICE_ROLLBACKS),
+    steps=("customer-changes", "price-changes"),
 )
 
 APPLICATIONS = (REACTIONS, METRICS, MARKETING)
@@ -59,6 +65,11 @@ APPLICATIONS = (REACTIONS, METRICS, MARKETING)
 def consumer_group(settings: Settings, which: ReactionApplication) -> str:
     """The application's consumer group in Kafka."""
     return f"{settings.reactions_group}-{which.name}"
+
+
+def step_topic(settings: Settings, step: str) -> str:
+    """The topic of one of an application's ``steps``: of its consumer group's name, as the state is."""
+    return f"{settings.reactions_group}-{step}"
 
 
 def application_named(name: str) -> ReactionApplication:

@@ -18,7 +18,7 @@ from quixstreams.utils.json import dumps
 
 from retail_platform import kafka
 from retail_platform.contracts import TRANSACTIONS, TopicContract
-from retail_platform.reactions.applications import ReactionApplication, consumer_group
+from retail_platform.reactions.applications import ReactionApplication, consumer_group, step_topic
 from retail_platform.settings import Settings
 
 # A result is readable when its transaction is committed: this is the floor of the latency, and each commit costs.
@@ -143,7 +143,7 @@ def between(app: Application, settings: Settings, name: str) -> Topic:
     ever for a topic whose records are all past their retention.
     """
     return app.topic(
-        f"{settings.reactions_group}-{name}",
+        step_topic(settings, name),
         key_serializer="str",
         key_deserializer="str",
         value_serializer=_VALUE_OF_SENT,
