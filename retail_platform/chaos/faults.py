@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -260,6 +261,37 @@ class KillService:
         return f"killed, back after {self.down:.1f} s; {'the same' if after == before else 'another'} driver works"
 
 
+@dataclass(frozen=True, slots=True)
+class KillReactions:
+    """A working application of the reactions dies ``after`` seconds, at a moment that nobody chose, and is started again.
+
+    With ``again`` the new one dies after so many seconds of life: in its start, or in what it does again.
+    """
+
+    kind: ClassVar[str] = "kill_reactions"
+    kills: ClassVar[bool] = False
+    application: str
+    after: float
+    again: float | None = None
+
+    def happen(self, stage: Stage) -> str:
+        """Kill it, and see the next one work."""
+        if self.application not in {one.name for one in stage.reactions}:
+            raise RetailError(f"{self.application} does not run here: `retail chaos run --reactions`")
+        stage.working_application(self.application)
+        stage.ended.wait(self.after)
+        stage.kill_application(self.application)
+        if self.again is not None:
+            stage.start_application(self.application)
+            stage.ended.wait(self.again)
+            stage.kill_application(self.application)
+        killed = time.monotonic()
+        stage.working_application(self.application)
+        return (
+            f"killed{' twice' if self.again is not None else ''}, works again after {time.monotonic() - killed:.1f} s"
+        )
+
+
 @contextlib.contextmanager
 def _filler(disk: Path) -> Iterator[Callable[[subprocess.Popen[bytes], EmbeddedBroker], bool]]:
     """What fills the disk, again whenever it is called, and says whether one of two has died of it."""
@@ -299,6 +331,7 @@ Fault = (
     | FullDisk
     | KillDaily
     | KillService
+    | KillReactions
 )
 KINDS: dict[str, type[Fault]] = {
     kind.kind: kind
@@ -313,6 +346,7 @@ KINDS: dict[str, type[Fault]] = {
         FullDisk,
         KillDaily,
         KillService,
+        KillReactions,
     )
 }
 

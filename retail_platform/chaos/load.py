@@ -22,8 +22,8 @@ from retail_platform.settings import Settings
 
 # Of the reactions: simulated fraud, so that there are alerts; and every so many messages one of a shelf that runs out.
 _FRAUD = 0.02
-_SHELF_EVERY = 15
-_SHELF_DAYS = 20
+_SHELF_EVERY = 45
+_SHELF_DAYS = 16
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "chaos.retail-platform")
 
 _LONGEST = dt.timedelta(hours=6)

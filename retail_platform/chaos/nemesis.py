@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from retail_platform import kafka
-from retail_platform.chaos.faults import Fault, KillAtPoint, KillDaily, KillService, to_json
+from retail_platform.chaos.committed import caught_up, copy
+from retail_platform.chaos.faults import Fault, KillAtPoint, KillDaily, KillReactions, KillService, to_json
 from retail_platform.chaos.finding import Finding, Verdict
 from retail_platform.chaos.load import running_load
 from retail_platform.chaos.reader import running_reader
@@ -26,8 +28,12 @@ from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.reading import ends_of
 from retail_platform.lakehouse.reading import ledger as batches
+from retail_platform.reactions.applications import APPLICATIONS
+from retail_platform.reactions.segments import published
 from retail_platform.settings import Settings
 
+#: Of customers' segments, as no nightly run computes them here: most customers of a run buy once or twice.
+_CUTOFFS = {"recency": (1, 2, 3, 4), "frequency": (2, 3, 4, 5), "monetary": (10, 20, 50, 100)}
 _LOOK_SECONDS = 0.2
 
 Say = Callable[[str], None]
@@ -58,6 +64,7 @@ class Run:
     rate: float
     seconds: float
     kills: int
+    application_kills: int = 0
     events: list[Event] = field(default_factory=list)
     verdict: Verdict = field(default_factory=lambda: Verdict({}, ()))
 
@@ -69,6 +76,7 @@ class Run:
             "rate": self.rate,
             "seconds": round(self.seconds),
             "kills": self.kills,
+            "application_kills": self.application_kills,
             "faults": dict(sorted(Counter(event.fault.kind for event in self.events).items())),
             "points": dict(
                 sorted(Counter(e.fault.point for e in self.events if isinstance(e.fault, KillAtPoint)).items())
@@ -94,20 +102,28 @@ def play(
     """
     began = time.monotonic()
     carried = any(isinstance(fault, KillService) for fault in faults)
-    stage = (CarriedStage if carried else Stage)(settings, EmbeddedBroker(settings))
+    reactions = APPLICATIONS if any(isinstance(fault, KillReactions) for fault in faults) else ()
+    stage = (CarriedStage if carried else Stage)(settings, EmbeddedBroker(settings), reactions)
+    if reactions:
+        cutoffs = settings.marts_dir / published.FILE
+        published.write(cutoffs, dt.datetime.now(dt.UTC).date(), _CUTOFFS)
     with opened(stage):
-        with running_reader(settings) as reader, _watched(stage) as commits, running_load(settings, seed, rate) as load:
+        with (
+            running_reader(settings) as reader,
+            _watched(stage) as commits,
+            running_load(settings, seed, rate, reactions=bool(reactions)) as load,
+        ):
             events: list[Event] = []
             for event in _play(stage, faults, say, minutes):
                 events.append(event)
                 _keep(settings, events)
             say("quiet: the load ends, the driver catches up")
             load.end()
-            findings = _catch_up(stage)
+            findings = [*_all_said(stage), *_catch_up(stage)]
         if carried or any(isinstance(fault, KillDaily) for fault in faults):  # Dagster's sensors began the days too
             say("the daily job, whole")
             findings += _whole_day(stage)
-        kills = stage.kills
+        kills, application_kills = stage.kills, stage.application_kills
     _note_recovery(events, commits)
     _keep(settings, events)
     say("verifying")
@@ -115,7 +131,7 @@ def play(
     failed = [_finding(event) for event in events if event.failed]
     counts = verdict.counts | {"versions seen by the reader": sum(map(len, reader.versions.values()))}
     found = (*verdict.findings, *reader.findings, *findings, *failed)
-    return Run(seed, rate, time.monotonic() - began, kills, events, Verdict(counts, found))
+    return Run(seed, rate, time.monotonic() - began, kills, application_kills, events, Verdict(counts, found))
 
 
 def _play(stage: Stage, faults: list[Fault], say: Say, minutes: float | None) -> Iterator[Event]:
@@ -142,6 +158,22 @@ def _happen(stage: Stage, fault: Fault, number: int, of: int, say: Say) -> Event
 
 def _finding(event: Event) -> Finding:
     return Finding(f"the driver survives {event.fault.kind}", 1, f"{json.dumps(to_json(event.fault))}: {event.outcome}")
+
+
+def _all_said(stage: Stage) -> list[Finding]:
+    """Have the reactions say all that they have to say, and keep it for the verifier."""
+    if not stage.reactions:
+        return []
+    try:
+        for application in stage.reactions:
+            stage.working_application(application.name)
+            done = partial(caught_up, stage.settings, application)
+            stage.wait(done, f"{application.name} does not catch up", PATIENCE_SECONDS * 2)
+    except RetailError as error:
+        return [Finding("the reactions catch up when they are left alone", 1, str(error))]
+    finally:
+        copy(stage.settings)
+    return []
 
 
 def _catch_up(stage: Stage) -> list[Finding]:
@@ -198,6 +230,10 @@ def _watched(stage: Stage) -> Iterator[list[float]]:
 
 def _note_recovery(events: list[Event], commits: list[float]) -> None:
     for event in events:
+        if isinstance(
+            event.fault, KillReactions
+        ):  # the driver goes on; how long the application took, its outcome says
+            continue
         event.recovered_seconds = next((moment - event.at for moment in commits if moment > event.at), None)
 
 

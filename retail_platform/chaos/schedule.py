@@ -16,6 +16,7 @@ from retail_platform.chaos.faults import (
     KillAtRandom,
     KillBroker,
     KillDaily,
+    KillReactions,
     KillService,
     KillWhileStarting,
     Pause,
@@ -27,6 +28,7 @@ from retail_platform.chaos.points import DAILY_POINTS, POINTS, VICTIMS
 from retail_platform.chaos.services import CODE, DAEMON
 from retail_platform.contracts import BRONZE_EVENTS, SALES_BY_MINUTE, TRANSACTIONS
 from retail_platform.errors import RetailError
+from retail_platform.reactions.applications import APPLICATIONS
 
 _QUERIES = (BRONZE_EVENTS.path, TRANSACTIONS.silver_table.path)
 _LONGEST_PAUSE = 30.0
@@ -78,6 +80,18 @@ def service_kills(seed: int) -> list[Fault]:
     ]
     made.append(KillAtRandom(round(random.uniform(0, 5), 2), "both"))
     random.shuffle(made)
+    return made
+
+
+def with_reaction_kills(faults: list[Fault], seed: int) -> list[Fault]:
+    """The same faults, and after each the end of an application of the reactions: these in turn, every second one twice."""
+    random = Random(f"{seed}:reactions")
+    names = [application.name for application in APPLICATIONS]
+    random.shuffle(names)
+    made: list[Fault] = []
+    for number, (fault, name) in enumerate(zip(faults, cycle(names), strict=False)):
+        again = round(random.uniform(0.5, 10), 1) if number % 2 else None
+        made += [fault, KillReactions(name, round(random.uniform(0, 5), 2), again)]
     return made
 
 

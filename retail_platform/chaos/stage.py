@@ -19,7 +19,9 @@ from retail_platform.contracts import INGEST_BATCHES
 from retail_platform.embedded.broker import EmbeddedBroker
 from retail_platform.embedded.ports import free_port_pair
 from retail_platform.errors import RetailError
+from retail_platform.lakehouse.heartbeat import read_heartbeat
 from retail_platform.lakehouse.lease import holder
+from retail_platform.reactions.applications import ReactionApplication
 from retail_platform.settings import PROJECT_ROOT, Settings, child_environment
 
 _POLL_SECONDS = 0.1
@@ -37,14 +39,23 @@ def chaos_settings(settings: Settings, home: Path) -> Settings:
     Raises:
         RetailError: there are no two free ports in a row.
     """
+    broker = {
+        "kafka_bootstrap_servers": None,
+        "kafka_security_protocol": "PLAINTEXT",
+        "kafka_embedded_port": free_port_pair(),
+    }
+    return at_home(settings, home).model_copy(update=broker)
+
+
+def at_home(settings: Settings, home: Path) -> Settings:
+    """Settings of what a chaos home holds, when nothing of it runs."""
     return settings.model_copy(
         update={
             "retail_home": home,
             "retail_outputs": home / "outputs",
-            "kafka_bootstrap_servers": None,
-            "kafka_security_protocol": "PLAINTEXT",
-            "kafka_embedded_port": free_port_pair(),
             "business_timezone": "UTC",  # the verifier's days
+            "prices": "recommend",  # what it recomputes
+            "prices_emergency": False,
         }
     )
 
@@ -75,8 +86,11 @@ class Stage:
 
     settings: Settings
     broker: EmbeddedBroker
+    reactions: tuple[ReactionApplication, ...] = ()
     driver: subprocess.Popen[bytes] | None = None
+    applications: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     kills: int = 0
+    application_kills: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -123,6 +137,40 @@ class Stage:
                 f"the driver ended with exit code {driver.returncode}; see {self.settings.logs_dir}/driver.log"
             )
         return driver.pid
+
+    def working_application(self, name: str) -> int:
+        """Process id of an application of the reactions, started where none runs, once it has taken in records.
+
+        Raises:
+            RetailError: it ended, or took too long.
+        """
+        if name not in self.applications or self.applications[name].poll() is not None:
+            self.start_application(name)
+        process = self.applications[name]
+        self.wait(lambda: self._takes_in(name) == process.pid or process.poll() is not None, f"{name} takes nothing in")
+        if process.poll() is not None:
+            raise RetailError(
+                f"{name} ended with exit code {process.returncode}; see {self.settings.logs_dir}/{name}.log"
+            )
+        return process.pid
+
+    def start_application(self, name: str) -> None:
+        """Start an application of the reactions; its output goes to the home's ``logs/<name>.log``."""
+        self.applications[name] = self.start(name, [sys.executable, "-m", "retail_platform.reactions.wiring.job", name])
+
+    def kill_application(self, name: str) -> None:
+        """SIGKILL an application of the reactions, if it runs; return when it is gone."""
+        process = self.applications.get(name)
+        if process is not None and process.poll() is None:
+            self.application_kills += 1
+            kill(process.pid)
+            process.wait()
+
+    def _takes_in(self, name: str) -> int | None:
+        """Process id of the application that has taken in records and still says so."""
+        beat = read_heartbeat(self.settings, name)
+        works = beat is not None and beat.state == "running" and any(query.rows for query in beat.queries)
+        return beat.pid if works and beat is not None else None
 
     def kill_driver(self, victim: str = "both") -> None:
         """SIGKILL the driver's Python process, its JVM, or both; return when both are gone.
@@ -192,10 +240,14 @@ class Stage:
         self.wait(lambda: driver.poll() is not None, "the driver does not stop")
 
     def put_up(self) -> None:
-        """Start what the driver needs besides the broker: here nothing."""
+        """Start what there is besides the broker and the driver: the reactions."""
+        for application in self.reactions:
+            self.start_application(application.name)
 
     def take_down(self) -> None:
         """Leave no process but the broker's."""
+        for name in self.applications:
+            self.kill_application(name)
         if self.driver is not None and self.driver.poll() is None:
             jvm = self.jvm()
             kill(self.driver.pid)
@@ -223,6 +275,8 @@ class Stage:
             "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
             "KAFKA_TOPIC": settings.kafka_topic,
             "BUSINESS_TIMEZONE": settings.business_timezone,
+            "PRICES": settings.prices,
+            "PRICES_EMERGENCY": str(settings.prices_emergency),
             "INGEST_DEDUPE_HORIZON_MINUTES": "10",
             "INGEST_TRIGGER_SECONDS": "0.5",
             "INGEST_COMPACT_MINUTES": "0.25",

@@ -45,6 +45,12 @@ def run(
         bool,
         typer.Option("--dagster", help="Instead: Dagster carries the driver; kill its daemon, its code server and it."),
     ] = False,
+    reactions: Annotated[
+        bool,
+        typer.Option(
+            "--reactions", help="Have the reactions run beside the driver, and kill one of them after each fault."
+        ),
+    ] = False,
     small_disk: Annotated[
         Path | None,
         typer.Option(help="Instead: fill this small disk, an empty mount point, which holds the lake; --faults times."),
@@ -75,6 +81,8 @@ def run(
         played = schedules.service_kills(seed)
     if small_disk is not None:
         played = schedules.full_disks(faults)
+    if reactions:
+        played = schedules.with_reaction_kills(played, seed)
     if schedule is not None:
         seed, rate, played = schedules.read(schedule)
     settings = _empty_home(home or get_settings().retail_home / "chaos" / str(seed))
@@ -95,7 +103,10 @@ def run(
     if as_json:
         out.print_json(json.dumps(record))
     else:
-        out.print(f"{done.kills} driver kills, {len(done.events)} faults, {done.seconds:.0f} s; seed {seed}")
+        of_reactions = f"{done.application_kills} of the reactions, " if done.application_kills else ""
+        out.print(
+            f"{done.kills} driver kills, {of_reactions}{len(done.events)} faults, {done.seconds:.0f} s; seed {seed}"
+        )
     _say(done.verdict, as_json=as_json)
 
 
@@ -103,11 +114,11 @@ def run(
 def verify(
     home: Annotated[Path, typer.Argument(help="The home of a chaos run that is quiet.")], as_json: Json = False
 ) -> None:
-    """Compare the lake of a chaos home with its ledger again. Exit code 1 on a finding."""
+    """Compare the lake of a chaos home, and what its reactions said, with its ledger again. Exit code 1 on a finding."""
+    from retail_platform.chaos.stage import at_home
     from retail_platform.chaos.verifier import verify as verified
 
-    home = home.absolute()
-    verdict = verified(get_settings().model_copy(update={"retail_home": home, "retail_outputs": home / "outputs"}))
+    verdict = verified(at_home(get_settings(), home.absolute()))
     if as_json:
         out.print_json(json.dumps(verdict.record()))
     _say(verdict, as_json=as_json)

@@ -43,7 +43,7 @@ from retail_platform.settings import FX_RATES, Settings
 #: A record: value, and when the broker appended it (ms since 1970). By topic and partition, in their order.
 Log = dict[tuple[str, int], list[tuple[bytes | None, int]]]
 UTC = ZoneInfo("UTC")
-_SECONDS, _RATE, _SEED = dt.timedelta(seconds=25), 30.0, 3
+_SECONDS, _RATE, _SEED = dt.timedelta(seconds=40), 30.0, 3
 
 
 def acknowledged(settings: Settings) -> Log:
