@@ -71,6 +71,7 @@ def page(results: Results) -> str:
             "",
             _proof(kills, len(good), sum(run["faults"].get(KillBroker.kind, 0) for run in good)),
             "",
+            *_of_reactions([run["application_kills"] for run in good if run.get("application_kills")]),
             "| when | seed | events/s | kills | faults | acknowledged | recovery median, worst (s) | findings |",
             "|---|---|---|---|---|---|---|---|",
             *(_row(run) for run in runs),
@@ -98,6 +99,17 @@ def _proof(kills: int, runs: int, of_broker: int) -> str:
         "nothing of kinds of faults that are not in the schedule, of power loss, or of other machines. The broker was "
         f"killed {of_broker} times meanwhile, while records were on their way to it."
     )
+
+
+def _of_reactions(kills: list[int]) -> list[str]:
+    if not kills:
+        return []
+    said = (
+        f"The applications of the reactions were killed {sum(kills)} times in {len(kills)} of these runs, beside the driver: "
+        "no alert, stock level, reorder request, live metric, segment or price was lost or said twice, and each was that of "
+        "a batch."
+    )
+    return [said, ""]
 
 
 def _row(run: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from retail_platform.chaos.faults import FullDisk
+from retail_platform.chaos.faults import FullDisk, KillReactions
 from retail_platform.chaos.stage import Stage
 from retail_platform.cli.app import app
 from retail_platform.embedded.broker import EmbeddedBroker
@@ -48,3 +48,10 @@ def test_a_schedule_fills_no_disk_but_a_small_one(settings: Settings) -> None:
     with pytest.raises(RetailError, match="--small-disk"):
         FullDisk().happen(stage)
     assert stage.driver is None
+
+
+def test_an_application_of_the_reactions_is_killed_only_where_they_run(settings: Settings) -> None:
+    stage = Stage(settings, EmbeddedBroker(settings))
+    with pytest.raises(RetailError, match="--reactions"):
+        KillReactions("metrics", 0.0).happen(stage)
+    assert stage.applications == {}
