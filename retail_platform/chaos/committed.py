@@ -14,11 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from retail_platform import kafka
 from retail_platform.contracts import REACTION_TOPICS
-from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication, step_topic
+from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication, consumer_group, step_topic
 from retail_platform.reactions.reading import records
 from retail_platform.settings import Settings
 
@@ -94,14 +93,10 @@ async def _caught_up(settings: Settings, application: ReactionApplication) -> bo
     ]
     reach = await asyncio.to_thread(kafka.offsets, settings, [*sources, *others])
     # First how far it is, then how far it is to go: what it says in between makes it look behind, never done.
-    done = await _committed(settings, f"{settings.reactions_group}-{application.name}")
-    read = {
-        settings.kafka_topic,
-        *others,
-        *(topic for topic, _ in done),
-    }  # not all of them read both of the shops' topics
+    done = await asyncio.to_thread(kafka.committed, settings, consumer_group(settings, application))
+    read = {settings.kafka_topic, *others, *done}  # not all of them read both of the shops' topics
     places = {
-        TopicPartition(topic, number): done.get((topic, number), first)
+        TopicPartition(topic, number): done.get(topic, {}).get(number, first)
         for topic, parts in reach.items()
         for number, (first, _) in parts.items()
         if topic in read
@@ -121,13 +116,3 @@ async def _caught_up(settings: Settings, application: ReactionApplication) -> bo
         # What is left may be the marks of transactions, and what a killed process had open; a record is more than that.
         found = await consumer.getmany(timeout_ms=_WAIT_MS)
         return not found and all([await consumer.position(place) >= ends[place] for place in left])
-
-
-async def _committed(settings: Settings, group: str) -> dict[tuple[str, int], int]:
-    admin = AIOKafkaAdminClient(**kafka.client_options(settings))
-    try:
-        await admin.start()
-        found = await admin.list_consumer_group_offsets(group)
-    finally:
-        await admin.close()
-    return {(place.topic, place.partition): entry.offset for place, entry in found.items()}

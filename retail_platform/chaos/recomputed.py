@@ -28,6 +28,7 @@ from retail_platform.contracts.judge import judge
 from retail_platform.contracts.model import TopicContract
 from retail_platform.reactions import batch
 from retail_platform.reactions.applications import step_topic
+from retail_platform.reactions.by_product import read_file
 from retail_platform.reactions.events import Transaction, movement, transaction
 from retail_platform.reactions.fraud import purchases, tills
 from retail_platform.reactions.fraud.labels import Label
@@ -37,6 +38,7 @@ from retail_platform.reactions.prices import rule as pricing
 from retail_platform.reactions.prices.terms import Listed, read_terms
 from retail_platform.reactions.segments import customers, published
 from retail_platform.reactions.stock import daily_limit, levels, reorder
+from retail_platform.reactions.stock.terms import policies
 from retail_platform.settings import FX_RATES, Settings
 
 Json = dict[str, Any]
@@ -52,7 +54,7 @@ STEPS = ("fraud-by-card", "stock-changes", "fraud-by-store", "requests-by-store"
 class Recomputed:
     """What had to be said, from ``records`` of Kafka and under the ``settings`` that the applications had.
 
-    Of verdicts, midnights and rollbacks nothing is recomputed: nobody sends them in a chaos run.
+    Of verdicts, midnights, rollbacks and releases nothing is recomputed: nobody sends them in a chaos run.
     """
 
     settings: Settings
@@ -69,7 +71,10 @@ class Recomputed:
             (FRAUD_ALERTS.topic, self._alerts()),
             (self._step("stock-changes"), (one.packed() for one in self._to_stocks())),
             (STOCK_LEVELS.topic, (one.message() for one in self._levels())),
-            (self._step("requests-by-store"), (one.packed() for one in batch.needs(self._levels(), self._policy))),
+            (
+                self._step("requests-by-store"),
+                (one.packed() for one in batch.needs(self._levels(), policies(self.settings))),
+            ),
             (REORDER_REQUESTS.topic, self._requests()),
             (self._step("customer-changes"), (one.packed() for one in self._to_customers())),
             (CUSTOMER_SEGMENTS.topic, self._segments()),
@@ -128,7 +133,7 @@ class Recomputed:
 
     def _requests(self) -> Iterator[Json]:
         wanted = (reorder.unpacked_request(event) for event in self._sent("requests-by-store"))
-        limit = replace(daily_limit.DEFAULT, timezone=self.settings.business_timezone)
+        limit = daily_limit.Parameters(self.settings.reorder_daily_limit, self.settings.business_timezone)
         yield from (request.message() for request in batch.reorder_requests(wanted, limit))
 
     def _segments(self) -> Iterator[Json]:
@@ -163,15 +168,10 @@ class Recomputed:
         return step_topic(self.settings, step)
 
     @cached_property
-    def _policy(self) -> reorder.Parameters:
-        return replace(reorder.DEFAULT, timezone=self.settings.business_timezone)
-
-    @cached_property
     def _money(self) -> Money:
         with FX_RATES.open(encoding="utf-8") as lines:
             return Money(read_rates(lines), ZoneInfo(self.settings.business_timezone))
 
     @cached_property
     def _terms(self) -> dict[str, Listed]:
-        with self.settings.price_terms_file.open(encoding="utf-8", newline="") as lines:
-            return read_terms(lines, str(self.settings.price_terms_file))
+        return read_file(self.settings.price_terms_file, "PRICE_TERMS_FILE", read_terms)

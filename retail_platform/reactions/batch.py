@@ -67,13 +67,15 @@ def stock_levels(changes: Iterable[levels.StockEvent]) -> Iterator[levels.StockL
     return _stepped(changes, lambda change: change.key, levels.State, levels.step)
 
 
-def needs(found: Iterable[levels.StockLevel], policy: reorder.Parameters) -> Iterator[reorder.ReorderRequest]:
-    """The requests to order that stock levels make due, on their way to their stores."""
+def needs(
+    found: Iterable[levels.StockLevel], policy_of: Callable[[str], reorder.Parameters]
+) -> Iterator[reorder.ReorderRequest]:
+    """The requests to order that stock levels make due by the policy of the product, on their way to their stores."""
     return _stepped(
         found,
         lambda level: f"{level.store_id}:{level.product_id}",
         reorder.State,
-        lambda state, level: reorder.step(state, level, policy),
+        lambda state, level: reorder.step(state, level, policy_of(level.product_id)),
     )
 
 

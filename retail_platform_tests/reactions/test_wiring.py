@@ -6,7 +6,7 @@ import datetime as dt
 import subprocess
 import sys
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -138,7 +138,7 @@ def reorders_in_a_batch(counts: list[Message], sales: list[Transaction]) -> dict
     counted = [judge(INVENTORY, one.value, now, "UTC", first).event for one in counts]
     changes = [levels.from_movement(movement(event)) for event in counted if event is not None]
     changes += [change for sale in sales for change in levels.from_transaction(sale)]
-    due = batch.needs(batch.stock_levels(changes), reorder.DEFAULT)
+    due = batch.needs(batch.stock_levels(changes), lambda _product: reorder.DEFAULT)
     found = [request.message() for request in batch.reorder_requests(due, daily_limit.Parameters())]
     return {request["event_id"]: request for request in found}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from retail_platform.errors import SettingsError
-from retail_platform.reactions.by_product import read_rows
-from retail_platform.reactions.stock.reorder import Parameters
+from retail_platform.reactions.by_product import read_file, read_rows
+from retail_platform.reactions.stock.reorder import DEFAULT, Parameters
+from retail_platform.settings import Settings
 
 _UNITS = ("case_pack", "minimum_order", "maximum_order")
 _COLUMNS = (
@@ -47,6 +48,21 @@ def read_terms(lines: Iterable[str], name: str, policy: Parameters) -> dict[str,
         return replace(terms, open_days=max(1, math.ceil(days)))
 
     return read_rows(lines, name, _COLUMNS, parse)
+
+
+def policies(settings: Settings) -> Callable[[str], Parameters]:
+    """The policy by which a product is reordered: the usual one, or with terms of its own.
+
+    Raises:
+        SettingsError: REORDER_TERMS_FILE cannot be read.
+    """
+    usual = replace(DEFAULT, enabled=settings.reorders == "on", timezone=settings.business_timezone)
+    if settings.reorder_terms_file is None:
+        return lambda _product: usual
+    own = read_file(
+        settings.reorder_terms_file, "REORDER_TERMS_FILE", lambda lines, name: read_terms(lines, name, usual)
+    )
+    return lambda product: own.get(product, usual)
 
 
 def _value(row: dict[str, str], column: str) -> float | int:

@@ -265,7 +265,7 @@ def _prices(app: Application, changes: Topic, terms: Mapping[str, price_terms.Li
 
 def _stock(app: Application, changes: Topic, settings: Settings) -> None:
     """By store and product: sales and movements in, the stock out, and what is to be ordered on its way to its store."""
-    policy_of = _policies(settings)
+    policy_of = supplier_terms.policies(settings)
     asked = between(app, settings, "requests-by-store")
     stock = sink(app, STOCK_LEVELS)
 
@@ -290,19 +290,6 @@ def _stock(app: Application, changes: Topic, settings: Settings) -> None:
     send(_valid(app, INVENTORY, settings).apply(moved))
     send(app.dataframe(changes).apply(on_stock, stateful=True, expand=True))
     _orders(app, asked, settings)
-
-
-def _policies(settings: Settings) -> Callable[[str], reorder.Parameters]:
-    """The policy by which a product is reordered: the usual one, or with terms of its own."""
-    usual = replace(reorder.DEFAULT, enabled=settings.reorders == "on", timezone=settings.business_timezone)
-    if settings.reorder_terms_file is None:
-        return lambda _product: usual
-    own = read_file(
-        settings.reorder_terms_file,
-        "REORDER_TERMS_FILE",
-        lambda lines, name: supplier_terms.read_terms(lines, name, usual),
-    )
-    return lambda product: own.get(product, usual)
 
 
 def _orders(app: Application, asked: Topic, settings: Settings) -> None:
