@@ -98,11 +98,15 @@ def play(
     again, is a finding of its own.
 
     Raises:
-        RetailError: Kafka does not start, or the load failed: the run proves nothing.
+        RetailError: Kafka does not start, or the load failed: the run proves nothing. Or the reactions were to be killed
+            beside the daily job, or where Dagster runs it.
     """
     began = time.monotonic()
     carried = any(isinstance(fault, KillService) for fault in faults)
+    daily = carried or any(isinstance(fault, KillDaily) for fault in faults)  # Dagster's sensors begin the days too
     reactions = APPLICATIONS if any(isinstance(fault, KillReactions) for fault in faults) else ()
+    if reactions and daily:
+        raise RetailError("--reactions: the daily job would publish other cut-offs; leave out --daily and --dagster")
     stage = (CarriedStage if carried else Stage)(settings, EmbeddedBroker(settings), reactions)
     if reactions:
         cutoffs = settings.marts_dir / published.FILE
@@ -120,7 +124,7 @@ def play(
             say("quiet: the load ends, the driver catches up")
             load.end()
             findings = [*_all_said(stage), *_catch_up(stage)]
-        if carried or any(isinstance(fault, KillDaily) for fault in faults):  # Dagster's sensors began the days too
+        if daily:
             say("the daily job, whole")
             findings += _whole_day(stage)
         kills, application_kills = stage.kills, stage.application_kills

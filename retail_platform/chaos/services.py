@@ -31,7 +31,7 @@ class CarriedStage(Stage):
     port: int = field(default_factory=free_port_pair)
 
     def put_up(self) -> None:
-        """Start the code server, turn off the reactions that are not looked at, and start the daemon.
+        """Start the code server, turn off the streams that are not looked at, and start the daemon.
 
         Raises:
             RetailError: the code server does not answer, or would keep its history where others' is.
@@ -44,7 +44,7 @@ class CarriedStage(Stage):
             json.dumps({"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": self.port}}]}), encoding="utf-8"
         )
         self.start_service(CODE)
-        for application in set(APPLICATIONS) - set(self.reactions):
+        for application in APPLICATIONS:
             self._dagster("sensor", "stop", f"{application.name}_supervisor", "--workspace", str(self._workspace))
         self.start_service(DAEMON)
 
@@ -77,23 +77,6 @@ class CarriedStage(Stage):
         )
         beat = self._carried()
         return beat.pid if beat is not None else self.working_driver()
-
-    def working_application(self, name: str) -> int:
-        """Process id of an application of the reactions that a supervisor has started, once it has taken in records."""
-        self.wait(lambda: _runs(self._takes_in(name)), f"no run of {name} takes anything in")
-        pid = self._takes_in(name)
-        return pid if pid is not None else self.working_application(name)
-
-    def start_application(self, name: str) -> None:
-        """The supervisor does."""
-
-    def kill_application(self, name: str) -> None:
-        """SIGKILL an application of the reactions; return when it is gone."""
-        pid = self._takes_in(name)
-        if pid is not None and _runs(pid):
-            self.application_kills += 1
-            kill(pid)
-            self.wait(lambda: not _runs(pid), f"{name} outlives its end")
 
     def kill_driver(self, victim: str = "both") -> None:
         """SIGKILL the driver's Python process, its JVM, or both."""
@@ -149,17 +132,6 @@ class CarriedStage(Stage):
     @property
     def _workspace(self) -> Path:
         return self.settings.retail_home / "workspace.yaml"
-
-
-def _runs(pid: int | None) -> bool:
-    """Whether there is such a process, and more of it than its exit code."""
-    try:
-        return (
-            pid is not None
-            and Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-        )
-    except OSError:
-        return False
 
 
 def _same(now: Holder | None, before: Holder) -> bool:

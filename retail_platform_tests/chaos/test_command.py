@@ -50,6 +50,14 @@ def test_a_schedule_fills_no_disk_but_a_small_one(settings: Settings) -> None:
     assert stage.driver is None
 
 
+@pytest.mark.parametrize("other", ["--daily", "--dagster"])
+def test_the_reactions_are_not_killed_where_the_daily_job_publishes_other_cut_offs(tmp_path: Path, other: str) -> None:
+    done = CliRunner().invoke(app, ["chaos", "run", "--reactions", other, "--home", str(tmp_path / "home")])
+    assert isinstance(done.exception, RetailError)
+    assert "leave out --daily and --dagster" in str(done.exception)
+    assert not (tmp_path / "home" / "kafka").exists()
+
+
 def test_an_application_of_the_reactions_is_killed_only_where_they_run(settings: Settings) -> None:
     stage = Stage(settings, EmbeddedBroker(settings))
     with pytest.raises(RetailError, match="--reactions"):
