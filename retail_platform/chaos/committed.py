@@ -91,9 +91,10 @@ async def _caught_up(settings: Settings, application: ReactionApplication) -> bo
     others = [contract.topic for contract in application.hears] + [
         step_topic(settings, step) for step in application.steps
     ]
-    reach = await asyncio.to_thread(kafka.offsets, settings, [*sources, *others])
+    topics = [*sources, *others]
+    reach = await asyncio.to_thread(kafka.offsets, settings, topics)
     # First how far it is, then how far it is to go: what it says in between makes it look behind, never done.
-    done = await asyncio.to_thread(kafka.committed, settings, consumer_group(settings, application))
+    done = await asyncio.to_thread(kafka.committed, settings, consumer_group(settings, application), topics)
     read = {settings.kafka_topic, *others, *done}  # not all of them read both of the shops' topics
     places = {
         TopicPartition(topic, number): done.get(topic, {}).get(number, first)

@@ -54,7 +54,7 @@ STEPS = ("fraud-by-card", "stock-changes", "fraud-by-store", "requests-by-store"
 class Recomputed:
     """What had to be said, from ``records`` of Kafka and under the ``settings`` that the applications had.
 
-    Of verdicts, midnights, rollbacks and releases nothing is recomputed: nobody sends them in a chaos run.
+    Of verdicts, midnights, reviews, rollbacks and releases nothing is recomputed: nobody sends them in a chaos run.
     """
 
     settings: Settings
