@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +18,6 @@ from retail_platform.errors import RetailError
 
 app = typer.Typer(
     name="retail",
-    help="Retail data platform: from the tills' Kafka topics to the daily KPI file, live and by the day.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -37,6 +38,21 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 def harmless(text: str) -> str:
     """Text that came from outside, for a terminal: as it reads, without the power to style, hide or move anything."""
     return escape(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], text))
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        out.print(f"retail-platform {version('retail-platform')}")
+        raise typer.Exit
+
+
+@app.callback()
+def retail(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Retail data platform: from the tills' Kafka topics to the daily KPI file, live and by the day."""
 
 
 def main() -> None:
