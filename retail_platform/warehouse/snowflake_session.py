@@ -122,7 +122,11 @@ class Session:
         """The rows of a query; columns are named in lower case."""
         cursor = self.run(statement)
         with _in_one_line():
-            found = cursor.fetch_arrow_all(force_return_table=True)
+            parts = list(cursor.fetch_arrow_batches(force_microsecond_precision=True))
+            if not parts:
+                parts = [cursor.fetch_arrow_all(force_return_table=True)]
+        # Snowflake sends each part's numbers as wide as that part needs.
+        found = pa.concat_tables(parts, promote_options="permissive")
         return found.rename_columns([name.lower() for name in found.column_names])
 
 
@@ -162,6 +166,8 @@ def _connect(settings: Settings, tag: str) -> SnowflakeConnection:
     more: dict[str, Any] = {
         "port": settings.snowflake_port,
         "protocol": settings.snowflake_protocol,
+        # Snowflake sends a NUMBER with decimals as a scaled integer, of which the connector would make a double.
+        "arrow_number_to_decimal": True,
         "session_parameters": {
             "QUERY_TAG": tag,
             "TIMEZONE": "UTC",

@@ -10,7 +10,9 @@ than Snowflake, where the adapter or dbt meets it, is put right here:
 - it does not know query tags: here they are taken, and kept with the other statements;
 - it does not know the functions that say which role and warehouse a session has: here they say what the login asked for;
 - it cannot drop a database: here DuckDB lets go of it, which is in memory;
-- its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them.
+- its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them;
+- it sends numbers as wide as DuckDB has them, decimals as such: here they are integers, scaled and as narrow as the rows
+  of a part allow, and a result of several rows comes in two parts.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from pathlib import Path
 
 import fakesnow.server as emulator
 import jwt
+import pyarrow as pa
 import snowflake.connector
 import sqlglot
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fakesnow import transforms
+from fakesnow.arrow import to_ipc
 from fakesnow.cursor import FakeSnowflakeCursor
 from sqlglot import exp
 from starlette.applications import Starlette
@@ -73,6 +77,8 @@ def _as_snowflake(cursor: FakeSnowflakeCursor, statement: exp.Expression) -> lis
 
 FakeSnowflakeCursor._transform_explode = _as_snowflake
 transforms.numeric_agg_implicit_cast = lambda expression: expression
+
+_INTEGERS = {pa.int8(): 8, pa.int16(): 16, pa.int32(): 32, pa.int64(): 64}
 
 USER, PASSWORD = "RETAIL_LOADER", "correct-horse-battery"
 
@@ -114,6 +120,7 @@ class SnowflakeServer:
     fault: Fault | None = None
     public_key: RSAPublicKey | None = None
     not_granted: tuple[str, ...] = ()
+    parts: dict[str, bytes] = field(default_factory=dict)
 
     @contextmanager
     def failing(self, fault: Fault) -> Iterator[Fault]:
@@ -165,7 +172,8 @@ class SnowflakeServer:
 @contextmanager
 def snowflake_server() -> Iterator[SnowflakeServer]:
     server = SnowflakeServer(free_port_pair())
-    app = Starlette(routes=[_watched(route, server) for route in emulator.routes])
+    parts = Route("/parts/{name}", lambda request: Response(server.parts.pop(request.path_params["name"])))
+    app = Starlette(routes=[parts, *(_watched(route, server) for route in emulator.routes)])
     process = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=server.port, log_level="warning"))
     thread = threading.Thread(target=process.run, daemon=True)
     thread.start()
@@ -210,10 +218,43 @@ def _watched(route: Route, server: SnowflakeServer) -> Route:
                 return fault.answer()
             if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:  # the connector would ask again for minutes
                 return JSONResponse(_refusal("000603", json.loads(answer.body)["message"]))
-            return answer
+            said = json.loads(answer.body)
+            if (said.get("data") or {}).get("rowsetBase64"):
+                said["data"] |= _in_parts(base64.b64decode(said["data"]["rowsetBase64"]), server)
+            return JSONResponse(said)
 
         return Route(route.path, query, methods=["POST"])
     return route
+
+
+def _in_parts(rows: bytes, server: SnowflakeServer) -> dict:
+    """A result's rows as Snowflake sends them: some with the answer, the others at an address of their own."""
+    table = pa.ipc.open_stream(rows).read_all()
+    here, there = table.slice(0, 1), table.slice(1)
+    answer = {"rowsetBase64": base64.b64encode(to_ipc(_narrow(here))).decode()}
+    if there.num_rows:
+        name, part = uuid.uuid4().hex, to_ipc(_narrow(there)).to_pybytes()
+        server.parts[name] = part
+        url, size = f"http://127.0.0.1:{server.port}/parts/{name}", len(part)
+        chunk = {"url": url, "rowCount": there.num_rows, "uncompressedSize": size, "compressedSize": size}
+        answer["chunks"] = [chunk]
+    return answer
+
+
+def _narrow(table: pa.Table) -> pa.Table:
+    for place, column in enumerate(table.columns):
+        described = table.schema.field(place)
+        if pa.types.is_decimal(column.type):
+            scaled = [None if n is None else int(n.scaleb(column.type.scale)) for n in column.to_pylist()]
+        elif pa.types.is_integer(column.type) and described.metadata[b"logicalType"] == b"FIXED":
+            scaled = column.to_pylist()
+        else:
+            continue
+        most = max((n if n >= 0 else ~n for n in scaled if n is not None), default=0).bit_length()
+        kind = next((t for t, bits in _INTEGERS.items() if most < bits), None)
+        if kind is not None:
+            table = table.set_column(place, described.with_type(kind), pa.array(scaled, kind))
+    return table
 
 
 def _refused(data: dict, public_key: RSAPublicKey | None) -> dict | None:

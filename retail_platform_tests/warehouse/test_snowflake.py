@@ -98,6 +98,15 @@ def test_a_load_brings_every_row_exactly_and_a_second_changes_nothing(settings: 
     assert result.query_ids
 
 
+def test_numbers_come_exact_however_wide_the_parts_of_a_result_are(settings: Settings) -> None:
+    prices = [Decimal("0.01"), Decimal("327.68"), Decimal("-21474836.49"), Decimal("92233720368547758.07"), None]
+    values = ", ".join(f"({n}, {'null' if p is None else p}::number(38, 2))" for n, p in enumerate(prices, 126))
+    query = f"select * from (values {values}) as v(n, price) order by n"
+    found = open_warehouse(settings).query(query)
+    assert found.to_pylist() == [{"n": n, "price": price} for n, price in enumerate(prices, 126)]
+    assert open_warehouse(settings).query(f"select * from ({query}) where n < 0").schema.names == ["n", "price"]
+
+
 def test_a_day_derived_again_loses_updates_and_gains_rows(settings: Settings) -> None:
     write_lake(settings, [line("gone", FIRST), line("changed", FIRST), line("other", SECOND)])
     load(settings)
