@@ -242,8 +242,12 @@ class Settings(BaseSettings):
     snowflake_user: str | None = Field(None, description="Snowflake user.")
     snowflake_password: SecretStr | None = Field(None, description="Snowflake password, unless a key is used.")
     snowflake_private_key_path: Path | None = Field(None, description="PEM file of the user's private key.")
+    snowflake_private_key: SecretStr | None = Field(
+        None,
+        description="The PEM text itself, where there is no file: a container's secrets are environment variables.",
+    )
     snowflake_private_key_passphrase: SecretStr | None = Field(
-        None, description="Passphrase of SNOWFLAKE_PRIVATE_KEY_PATH, where it is encrypted."
+        None, description="Passphrase of the private key, where it is encrypted."
     )
     snowflake_host: str | None = Field(
         None, description="Host of the account, where it is not ACCOUNT.snowflakecomputing.com (private link)."
@@ -300,6 +304,11 @@ class Settings(BaseSettings):
         if address is not None and not re.fullmatch(r"https?://[^\s/?#]+([/?#]\S*)?", address):
             raise ValueError("must begin with https:// or http:// and name a host, without spaces")
         return value
+
+    @field_validator("snowflake_private_key")
+    @classmethod
+    def _without_margins(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(value.get_secret_value().strip())
 
     @field_validator("partitions_start_date")
     @classmethod
@@ -388,15 +397,18 @@ class Settings(BaseSettings):
     def _complete_snowflake(self) -> None:
         needed = ("snowflake_account", "snowflake_user", "snowflake_warehouse", "snowflake_role")
         missing = [name.upper() for name in needed if getattr(self, name) is None]
-        if self.snowflake_password is None and self.snowflake_private_key_path is None:
-            missing.append("SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PASSWORD)")
+        logins = ("snowflake_private_key_path", "snowflake_private_key", "snowflake_password")
+        chosen = [name.upper() for name in logins if getattr(self, name) is not None]
+        if not chosen:
+            missing.append("SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PRIVATE_KEY, or SNOWFLAKE_PASSWORD)")
         if missing:
             raise ValueError(f"WAREHOUSE=snowflake needs {', '.join(missing)}; set them")
-        if self.snowflake_password is not None and self.snowflake_private_key_path is not None:
-            raise ValueError("SNOWFLAKE_PASSWORD and SNOWFLAKE_PRIVATE_KEY_PATH are both set; keep one")
-        if self.snowflake_private_key_passphrase is not None and self.snowflake_private_key_path is None:
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} are set; keep one of them")
+        if self.snowflake_private_key_passphrase is not None and chosen == ["SNOWFLAKE_PASSWORD"]:
             raise ValueError(
-                "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE belongs to a SNOWFLAKE_PRIVATE_KEY_PATH, which is not set"
+                "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE belongs to a SNOWFLAKE_PRIVATE_KEY_PATH or SNOWFLAKE_PRIVATE_KEY, neither "
+                "of which is set"
             )
         if self.snowflake_protocol == "http" and self.snowflake_host not in ("127.0.0.1", "localhost"):
             raise ValueError(

@@ -65,7 +65,7 @@ def test_the_settings_page_marks_every_secret() -> None:
     assert set(lines) == {name.upper() for name in Settings.model_fields}
     secret = {name for name, line in lines.items() if "Secret" in line}
     alerts = {"ALERT_WEBHOOK_URL", "ALERT_SLACK_WEBHOOK_URL", "ALERT_PAGERDUTY_ROUTING_KEY"}
-    snowflake = {"SNOWFLAKE_PASSWORD", "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"}
+    snowflake = {"SNOWFLAKE_PASSWORD", "SNOWFLAKE_PRIVATE_KEY", "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"}
     others = {"KAFKA_SASL_PASSWORD", "DAGSTER_POSTGRES_PASSWORD"} | snowflake
     assert secret == others | {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} | alerts
 

@@ -1,10 +1,12 @@
 {#
-    The tag of all that a node runs on Snowflake: what RETAIL_QUERY_TAG says, read only when it runs. In the profile, another
-    run's tag would make dbt parse the whole project again.
+    What a node's session is told on Snowflake before it works: the longest that a statement may take, and the tag of its
+    statements, both read only when it runs. In the profile there is no place for the one, and another run's tag would make dbt
+    parse the whole project again.
 #}
 {% macro snowflake__set_query_tag() %}
-    {%- set tag = env_var("RETAIL_QUERY_TAG", "") if execute else "" -%}
-    {%- if tag -%}
-        {%- do run_query("alter session set query_tag = '" ~ tag | replace("'", "''") ~ "'") -%}
+    {%- if execute -%}
+        {%- set seconds = env_var("RETAIL_STATEMENT_SECONDS") -%}
+        {%- set tag = env_var("RETAIL_QUERY_TAG", "") | replace("'", "''") -%}
+        {%- do run_query("alter session set statement_timeout_in_seconds = " ~ seconds ~ ", query_tag = '" ~ tag ~ "'") -%}
     {%- endif -%}
 {% endmacro %}

@@ -66,8 +66,8 @@ def settings_page() -> str:
         "Set in the environment, or in `.env` at the root of the repository; the environment wins. An empty value is "
         "as good as none. A wrong value ends the command with one line that names the setting. Relative paths start "
         "at the root of the repository.\n\n"
-        "The `SNOWFLAKE_…` settings are looked at when `WAREHOUSE=snowflake`: loads were run against an emulator, not an "
-        "account; the marts were not built there yet. The `AWS_…` "
+        "The `SNOWFLAKE_…` settings are looked at when `WAREHOUSE=snowflake`: [what was run against "
+        "what](operate/snowflake.md). The `AWS_…` "
         "settings are looked at when `S3_BUCKET` is set: [the lake in a bucket](operate/s3.md)."
     )
     table = markdown_table(("setting", "default", "values", "meaning"), rows)

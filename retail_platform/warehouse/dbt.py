@@ -20,6 +20,7 @@ from retail_platform.errors import RetailError
 from retail_platform.settings import FX_RATES, PROJECT_ROOT, Settings
 from retail_platform.warehouse import sql
 from retail_platform.warehouse.protocol import Warehouse
+from retail_platform.warehouse.snowflake_session import STATEMENT_SECONDS
 
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 
@@ -36,15 +37,20 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     if settings.warehouse == "duckdb":
         return {"RETAIL_WAREHOUSE_PATH": str(settings.warehouse_path)}
     # What came from .env is not in the environment of the dbt that is started.
-    password, passphrase = (
+    password, key, passphrase = (
         None if secret is None else secret.get_secret_value()
-        for secret in (settings.snowflake_password, settings.snowflake_private_key_passphrase)
+        for secret in (
+            settings.snowflake_password,
+            settings.snowflake_private_key,
+            settings.snowflake_private_key_passphrase,
+        )
     )
     given = {
         "SNOWFLAKE_ACCOUNT": settings.snowflake_account,
         "SNOWFLAKE_USER": settings.snowflake_user,
         "SNOWFLAKE_PASSWORD": password,
         "SNOWFLAKE_PRIVATE_KEY_PATH": settings.snowflake_private_key_path,
+        "SNOWFLAKE_PRIVATE_KEY": key,
         "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": passphrase,
         "SNOWFLAKE_DATABASE": settings.snowflake_database,
         "SNOWFLAKE_WAREHOUSE": settings.snowflake_warehouse,
@@ -52,6 +58,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "SNOWFLAKE_HOST": settings.snowflake_host,
         "SNOWFLAKE_PORT": settings.snowflake_port,
         "SNOWFLAKE_PROTOCOL": settings.snowflake_protocol,
+        "RETAIL_STATEMENT_SECONDS": STATEMENT_SECONDS,
     }
     return {name: str(value) for name, value in given.items() if value is not None}
 

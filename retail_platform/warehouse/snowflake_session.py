@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 LOOK = "look at its query history"
 
+#: Longest that a statement may take, a load's or dbt's.
+STATEMENT_SECONDS = 1800
+
 _LOGIN_SECONDS = 30
 _NETWORK_SECONDS = 120
-_STATEMENT_SECONDS = 1800
 _WAIT_SECONDS = (2.0, 10.0, 30.0)
 _MISSING_OBJECT = 2003
 _HTTP_ERRORS = 290000
@@ -171,23 +173,30 @@ def _connect(settings: Settings, tag: str) -> SnowflakeConnection:
         "session_parameters": {
             "QUERY_TAG": tag,
             "TIMEZONE": "UTC",
-            "STATEMENT_TIMEOUT_IN_SECONDS": _STATEMENT_SECONDS,
+            "STATEMENT_TIMEOUT_IN_SECONDS": STATEMENT_SECONDS,
         },
     }
     if settings.snowflake_host is not None:
         more["host"] = settings.snowflake_host
-    key = settings.snowflake_private_key_path
-    password, passphrase = (
+    file = settings.snowflake_private_key_path
+    password, key, passphrase = (
         None if secret is None else secret.get_secret_value()
-        for secret in (settings.snowflake_password, settings.snowflake_private_key_passphrase)
+        for secret in (
+            settings.snowflake_password,
+            settings.snowflake_private_key,
+            settings.snowflake_private_key_passphrase,
+        )
     )
-    if key is not None:
-        _refuse_unusable_key(key, passphrase)
+    if file is not None:
+        _refuse_unusable_key(f"SNOWFLAKE_PRIVATE_KEY_PATH {file}", file, passphrase)
+    elif key is not None:
+        _refuse_unusable_key("SNOWFLAKE_PRIVATE_KEY", key, passphrase)
     resource = SnowflakeResource(
         account=settings.snowflake_account,
         user=settings.snowflake_user or "",
         password=password,
-        private_key_path=str(key) if key else None,
+        private_key=key,
+        private_key_path=str(file) if file else None,
         private_key_password=passphrase,
         database=settings.snowflake_database,
         schema=settings.snowflake_schema,
@@ -204,21 +213,21 @@ def _connect(settings: Settings, tag: str) -> SnowflakeConnection:
     except (errors.Error, OSError, ValueError) as error:
         raise RetailError(
             f"Snowflake cannot be reached or refuses the login: {_one_line(error)}; check SNOWFLAKE_ACCOUNT, "
-            "SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH or SNOWFLAKE_PASSWORD"
+            "SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH, SNOWFLAKE_PRIVATE_KEY or SNOWFLAKE_PASSWORD"
         ) from None
     return connection
 
 
-def _refuse_unusable_key(path: Path, passphrase: str | None) -> None:
+def _refuse_unusable_key(setting: str, key: Path | str, passphrase: str | None) -> None:
     """What the connector would say of a key in several ways, some of them a traceback."""
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  only a login needs it
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
     def refuse(what: str) -> RetailError:
-        return RetailError(f"SNOWFLAKE_PRIVATE_KEY_PATH {path} {what}")
+        return RetailError(f"{setting} {what}")
 
     try:
-        pem = path.read_bytes()
+        pem = key.read_bytes() if isinstance(key, Path) else key.encode()
     except OSError as error:
         raise refuse(f"cannot be read: {error.strerror}; give the PEM file of the user's private key") from None
     try:

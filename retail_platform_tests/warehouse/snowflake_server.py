@@ -7,7 +7,7 @@ than Snowflake, where the adapter or dbt meets it, is put right here:
 - DuckDB keeps temporary tables in a catalog of their own, and dbt names its by database and schema: here they are plain;
 - its DuckDB reads a stage's bucket by an extension that cannot be had offline: here it does by what DuckDB is given
   by the platform itself for a lake in a bucket;
-- it does not know query tags: here they are taken, and kept with the other statements;
+- it does not know query tags and limits of time: here they are taken, and kept with the other statements;
 - it does not know the functions that say which role and warehouse a session has: here they say what the login asked for;
 - it cannot drop a database: here DuckDB lets go of it, which is in memory;
 - its SUM, AVG and MEDIAN of exact numbers are floating point: here they stay as exact as DuckDB has them;
@@ -62,7 +62,7 @@ def _as_snowflake(cursor: FakeSnowflakeCursor, statement: exp.Expression) -> lis
     if isinstance(statement, exp.Drop) and statement.kind == "DATABASE":
         cursor._duck_conn.execute(f"detach {statement.find(exp.Table).name}")
         return [_DONE.copy()]
-    if statement.sql().upper().startswith("ALTER SESSION SET QUERY_TAG"):
+    if statement.sql().upper().startswith("ALTER SESSION SET"):
         return [_DONE.copy()]
     if not isinstance(statement, exp.Merge):
         return _explode(cursor, statement)
@@ -218,27 +218,27 @@ def _watched(route: Route, server: SnowflakeServer) -> Route:
                 return fault.answer()
             if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:  # the connector would ask again for minutes
                 return JSONResponse(_refusal("000603", json.loads(answer.body)["message"]))
-            said = json.loads(answer.body)
-            if (said.get("data") or {}).get("rowsetBase64"):
-                said["data"] |= _in_parts(base64.b64decode(said["data"]["rowsetBase64"]), server)
-            return JSONResponse(said)
+            return JSONResponse(_in_parts(json.loads(answer.body), server))
 
         return Route(route.path, query, methods=["POST"])
     return route
 
 
-def _in_parts(rows: bytes, server: SnowflakeServer) -> dict:
-    """A result's rows as Snowflake sends them: some with the answer, the others at an address of their own."""
-    table = pa.ipc.open_stream(rows).read_all()
+def _in_parts(said: dict, server: SnowflakeServer) -> dict:
+    """An answer with its rows as Snowflake sends them: some are in it, the others at an address of their own."""
+    answer = said["data"] or {}
+    if not answer.get("rowsetBase64"):
+        return said
+    table = pa.ipc.open_stream(base64.b64decode(answer["rowsetBase64"])).read_all()
     here, there = table.slice(0, 1), table.slice(1)
-    answer = {"rowsetBase64": base64.b64encode(to_ipc(_narrow(here))).decode()}
+    answer["rowsetBase64"] = base64.b64encode(to_ipc(_narrow(here))).decode()
     if there.num_rows:
         name, part = uuid.uuid4().hex, to_ipc(_narrow(there)).to_pybytes()
         server.parts[name] = part
         url, size = f"http://127.0.0.1:{server.port}/parts/{name}", len(part)
         chunk = {"url": url, "rowCount": there.num_rows, "uncompressedSize": size, "compressedSize": size}
         answer["chunks"] = [chunk]
-    return answer
+    return said
 
 
 def _narrow(table: pa.Table) -> pa.Table:

@@ -111,7 +111,7 @@ def test_both_warehouses_come_to_the_same_marts_and_nothing_is_left(
     statements = [json.loads(body)["sqlText"] for body in server.bodies]
     assert any(text.startswith("create transient database RETAIL_VERIFY_") for text in statements)
     assert [name for name in server.databases() if name.startswith("RETAIL_VERIFY_")] == []
-    tagged = [statement for statement in statements if "set query_tag" in statement]
+    tagged = [text for text in statements if "alter session set statement_timeout_in_seconds = 1800, query_tag" in text]
     assert any(f'"run": "verify", "partition": "2010-12-01..2010-12-{last:02}"' in statement for statement in tagged)
 
 
@@ -162,6 +162,10 @@ def test_verify_is_for_snowflake_and_says_what_right_it_needs(
             {"private_key_path": "/keys/loader.p8", "private_key_passphrase": "0456"},
         ),
         ({"snowflake_private_key_path": Path("/keys/loader.p8")}, {"private_key_path": "/keys/loader.p8"}),
+        (
+            {"snowflake_private_key": "\n-----BEGIN…\nabc\n…KEY-----\n", "snowflake_private_key_passphrase": "0456"},
+            {"private_key": "-----BEGIN…\nabc\n…KEY-----", "private_key_passphrase": "0456"},
+        ),
         ({"snowflake_password": "0123"}, {"password": "0123"}),
     ],
 )
@@ -172,5 +176,5 @@ def test_dbt_is_given_a_password_or_a_key_and_none_for_the_other(login: dict[str
     with patch.dict("os.environ", given):
         set_invocation_context(given)
         profile = ProfileRenderer({}).render_data(read_profile(str(DBT_PROJECT))["retail"]["outputs"]["snowflake"])
-    none = dict.fromkeys(("password", "private_key_path", "private_key_passphrase", "host"))
+    none = dict.fromkeys(("password", "private_key", "private_key_path", "private_key_passphrase", "host"))
     assert {name: profile[name] for name in none} == none | kept

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -29,6 +30,8 @@ from retail_platform.lakehouse.manifest import manifest
 from retail_platform.reactions.stock import levels
 from retail_platform.settings import Settings, load_settings
 from retail_platform.warehouse import LoadResult, open_warehouse, snowflake_session, sql
+from retail_platform.warehouse.dbt import fx_rates_loaded
+from retail_platform.warehouse.dbt_run import DbtProject
 from retail_platform_tests.ingest.running import in_a_bucket
 from retail_platform_tests.warehouse.silver import (
     LINES,
@@ -257,15 +260,33 @@ def test_a_syntax_error_a_missing_right_and_a_stopped_statement_are_not_tried_ag
 
 
 @pytest.mark.parametrize("passphrase", [None, "correct horse"])
+@pytest.mark.parametrize("by_text", [False, True], ids=["file", "text"])
 def test_a_key_opens_the_warehouse_and_another_does_not(
-    settings: Settings, server: SnowflakeServer, tmp_path: Path, passphrase: str | None
+    settings: Settings, server: SnowflakeServer, tmp_path: Path, passphrase: str | None, by_text: bool
 ) -> None:
-    ours = with_key(settings, tmp_path / "ours.p8", rsa_key(), passphrase)
+    def given(name: str, key: rsa.RSAPrivateKey) -> Settings:
+        found = with_key(settings, tmp_path / name, key, passphrase)
+        return as_text(found) if by_text else found
+
+    ours = given("ours.p8", rsa_key())
     server.public_key = rsa_key().public_key()
     assert open_warehouse(ours).query("select 1 as one").to_pylist() == [{"one": 1}]
-    another = with_key(settings, tmp_path / "another.p8", rsa.generate_private_key(65537, 2048), passphrase)
+    another = given("another.p8", rsa.generate_private_key(65537, 2048))
     with pytest.raises(RetailError, match=r"refuses the login: .*JWT token is invalid.*SNOWFLAKE_PRIVATE_KEY_PATH"):
         open_warehouse(another).query("select 1")
+
+
+def test_dbt_logs_in_with_a_key_from_the_environment(
+    settings: Settings, server: SnowflakeServer, tmp_path: Path
+) -> None:
+    ours = as_text(with_key(settings, tmp_path / "key.p8", rsa_key(), "correct horse"))
+    server.public_key = rsa_key().public_key()
+    assert DbtProject(tmp_path).run(ours, "seed", (), "--select", "fx_rates") == (True, {})
+    assert fx_rates_loaded(open_warehouse(ours))
+    secret = ours.snowflake_private_key.get_secret_value().splitlines()[3]
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".p8")
+    assert b"fx_rates" in written
+    assert [text for text in (secret, "correct horse") if text.encode() in written or text in repr(ours)] == []
 
 
 def test_a_key_that_cannot_be_used_is_one_line_with_the_mend(settings: Settings, tmp_path: Path) -> None:
@@ -293,6 +314,12 @@ def test_a_key_that_cannot_be_used_is_one_line_with_the_mend(settings: Settings,
         assert "is not a private key in PEM form" in said_of(settings.model_copy(update=away))
     file.unlink()
     assert "cannot be read: No such file or directory" in said_of(settings.model_copy(update=away))
+    with pytest.raises(
+        RetailError, match=r"^SNOWFLAKE_PRIVATE_KEY is encrypted; set SNOWFLAKE_PRIVATE_KEY_PASSPHRASE$"
+    ):
+        open_warehouse(
+            as_text(with_key(settings, file, rsa_key(), "right"), snowflake_private_key_passphrase=None)
+        ).query("select 1")
 
 
 def said_of(settings: Settings) -> str:
@@ -317,6 +344,13 @@ def with_key(settings: Settings, file: Path, key: rsa.RSAPrivateKey, passphrase:
     return Settings(
         _env_file=None, **(settings.model_dump() | given | {"snowflake_private_key_passphrase": passphrase})
     )
+
+
+def as_text(settings: Settings, **changes: Any) -> Settings:
+    """``settings`` with the key itself in place of its file."""
+    pem = settings.snowflake_private_key_path.read_text()
+    given = {"snowflake_private_key_path": None, "snowflake_private_key": f"\n{pem}\n"}
+    return load_settings(env_file=None, **(settings.model_dump() | given | changes))
 
 
 def test_a_wrong_password_is_one_line_without_the_password(settings: Settings) -> None:
@@ -397,3 +431,10 @@ def test_each_missing_setting_is_named_at_once(in_bucket: Settings) -> None:
         load_settings(env_file=None, **(in_bucket.model_dump() | {"snowflake_stage": None}))
     with pytest.raises(SettingsError, match=r"SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER.*SNOWFLAKE_PRIVATE_KEY_PATH"):
         load_settings(env_file=None, warehouse="snowflake")
+
+
+def test_one_way_to_log_in_is_kept(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="SNOWFLAKE_PRIVATE_KEY and SNOWFLAKE_PASSWORD are set; keep one"):
+        load_settings(env_file=None, **(settings.model_dump() | {"snowflake_private_key": "pem"}))
+    with pytest.raises(SettingsError, match="SNOWFLAKE_PRIVATE_KEY_PASSPHRASE belongs to"):
+        load_settings(env_file=None, **(settings.model_dump() | {"snowflake_private_key_passphrase": "needless"}))
