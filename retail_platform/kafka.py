@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from retail_platform import msk
 from retail_platform.contracts import CONTROL_TOPICS, REACTION_TOPICS, TopicContract
 from retail_platform.errors import RetailError, SettingsError
 from retail_platform.refusals import refusal
@@ -48,6 +49,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
     Raises:
         SettingsError: ``KAFKA_SSL_CA_FILE`` cannot be read.
+        RetailError: IAM is to log in, and there are no AWS credentials.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
@@ -55,7 +57,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
     }
     if settings.kafka_security_protocol.endswith("SSL"):
         options["ssl_context"] = _ssl_context(settings)
-    if settings.kafka_security_protocol.startswith("SASL"):
+    if settings.kafka_by_iam:
+        msk.require_credentials(settings)
+        options["sasl_mechanism"] = "OAUTHBEARER"
+        options["sasl_oauth_token_provider"] = msk.token_provider(settings)
+    elif settings.kafka_security_protocol.startswith("SASL"):
         username, password = _credentials(settings)
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
         options["sasl_plain_username"] = username
@@ -64,7 +70,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 def spark_options(settings: Settings) -> dict[str, str]:
-    """The options with which Spark's Kafka source and sink reach the cluster. They may hold the password."""
+    """The options with which Spark's Kafka source and sink reach the cluster. They may hold the password.
+
+    Raises:
+        RetailError: IAM is to log in, and there are no AWS credentials.
+    """
     options = {
         "kafka.bootstrap.servers": settings.bootstrap_servers,
         "kafka.security.protocol": settings.kafka_security_protocol,
@@ -75,15 +85,22 @@ def spark_options(settings: Settings) -> dict[str, str]:
             if file is not None:
                 options[f"kafka.ssl.{store}.type"] = "PEM"
                 options[f"kafka.ssl.{store}.location"] = str(file)
-    if settings.kafka_security_protocol.startswith("SASL"):
+    if settings.kafka_by_iam:
+        msk.require_credentials(settings)
+        options |= {f"kafka.{name}": value for name, value in msk.JAVA_OPTIONS.items()}
+    elif settings.kafka_security_protocol.startswith("SASL"):
         options["kafka.sasl.mechanism"] = settings.kafka_sasl_mechanism
         options["kafka.sasl.jaas.config"] = _jaas(settings)
     return options
 
 
-def librdkafka_options(settings: Settings) -> dict[str, str]:
-    """The options with which a librdkafka client (Quix Streams) reaches the cluster. They may hold the password."""
-    options = {
+def librdkafka_options(settings: Settings) -> dict[str, Any]:
+    """The options with which a librdkafka client (Quix Streams) reaches the cluster. They may hold the password.
+
+    Raises:
+        RetailError: IAM is to log in, and there are no AWS credentials.
+    """
+    options: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol.lower(),
     }
@@ -93,7 +110,10 @@ def librdkafka_options(settings: Settings) -> dict[str, str]:
         if settings.kafka_ssl_certificate_file is not None:
             both = str(settings.kafka_ssl_certificate_file)
             options |= {"ssl.certificate.location": both, "ssl.key.location": both}
-    if settings.kafka_security_protocol.startswith("SASL"):
+    if settings.kafka_by_iam:
+        msk.require_credentials(settings)
+        options |= {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": lambda _: msk.token(settings)}
+    elif settings.kafka_security_protocol.startswith("SASL"):
         username, password = _credentials(settings)
         options |= {
             "sasl.mechanism": settings.kafka_sasl_mechanism,

@@ -32,7 +32,7 @@ _REFUSALS = (
     ),
     _refusal(
         r"sasl ?authentication ?(failed|exception|error)|invalid credentials",
-        "Kafka refuses the login of {user}; check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+        "Kafka refuses the login of {user}; check {login}",
     ),
     _refusal(
         r"certificate has expired|CertificateExpired|NotAfter:",
@@ -92,8 +92,13 @@ def refusal(settings: Settings, said: str) -> str | None:
             named = _TOPICS.search(said)
             topics = (named[1] or named[2]).strip(" '") if named else ""
             user = f"the user {settings.kafka_sasl_username}" if settings.kafka_sasl_username else "this client"
+            login = "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+            if settings.kafka_by_iam:
+                user = "this AWS identity"
+                login = "the AWS credentials, and that their policy allows kafka-cluster:Connect on this cluster"
             return line.format(
                 user=user,
+                login=login,
                 servers=settings.bootstrap_servers,
                 protocol=settings.kafka_security_protocol,
                 mechanism=settings.kafka_sasl_mechanism,

@@ -53,8 +53,9 @@ class Settings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How clients talk to KAFKA_BOOTSTRAP_SERVERS."
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="SASL mechanism, when the protocol is SASL_*."
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "AWS_MSK_IAM"] = Field(
+        "SCRAM-SHA-512",
+        description="SASL mechanism, when the protocol is SASL_*; AWS_MSK_IAM logs in with the AWS credentials, not a user.",
     )
     kafka_sasl_username: str | None = Field(None, description="SASL user.")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
         pattern=r"^\S+$",
         description=(
             "Which entry of AWS secretsmanager (ARN or name) has the username and password that its jobs log in to Kafka "
-            "with. Needed where KAFKA_SECURITY_PROTOCOL is SASL_*."
+            "with. Needed where KAFKA_SECURITY_PROTOCOL is SASL_*, unless KAFKA_SASL_MECHANISM is AWS_MSK_IAM."
         ),
     )
     emr_serverless_cores: int = Field(4, description="Cores of its driver, and of each executor: 1, 2, 4, 8 or 16.")
@@ -225,7 +226,13 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr | None = Field(None, description="AWS secret key, with AWS_ACCESS_KEY_ID.")
     aws_session_token: SecretStr | None = Field(None, description="Session token, when the key is a temporary one.")
     aws_profile: str | None = Field(None, description="Profile of ~/.aws; it may name a role to assume.")
-    aws_region: str | None = Field(None, description="Region of the bucket. Unset: the profile's, or else us-east-1.")
+    aws_region: str | None = Field(
+        None,
+        description=(
+            "Region of the bucket, and of MSK where the brokers' names do not say it. Unset: the profile's, or else us-east-1 "
+            "for the bucket."
+        ),
+    )
     s3_bucket: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
@@ -329,23 +336,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        if self.kafka_security_protocol != "PLAINTEXT" and self.kafka_bootstrap_servers is None:
-            raise ValueError(
-                "KAFKA_SECURITY_PROTOCOL is set but KAFKA_BOOTSTRAP_SERVERS is not; the embedded broker is PLAINTEXT"
-            )
-        if self.kafka_security_protocol.startswith("SASL"):
-            for name in ("kafka_sasl_username", "kafka_sasl_password"):
-                if getattr(self, name) is None:
-                    raise ValueError(
-                        f"{name.upper()} is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it"
-                    )
+        self._complete_kafka()
         if self.dagster_postgres_host is not None and self.dagster_postgres_password is None:
             raise ValueError("DAGSTER_POSTGRES_PASSWORD is missing; DAGSTER_POSTGRES_HOST needs it")
         if self.warehouse == "snowflake":
             self._complete_snowflake()
         if self.emr_serverless_application is not None:
             self._complete_emr_serverless()
-        if self.s3_bucket is not None:
+        if self.s3_bucket is not None or self.kafka_by_iam:
             self._consistent_credentials()
         if not self.spark_is_local:
             self._complete_cluster()
@@ -365,11 +363,26 @@ class Settings(BaseSettings):
                 "SPARK_MASTER=k8s://http://… would send the token in clear; it is for 127.0.0.1, elsewhere k8s://https://…"
             )
 
+    def _complete_kafka(self) -> None:
+        if self.kafka_security_protocol != "PLAINTEXT" and self.kafka_bootstrap_servers is None:
+            raise ValueError(
+                "KAFKA_SECURITY_PROTOCOL is set but KAFKA_BOOTSTRAP_SERVERS is not; the embedded broker is PLAINTEXT"
+            )
+        if self.kafka_by_iam and self.kafka_security_protocol != "SASL_SSL":
+            raise ValueError("KAFKA_SASL_MECHANISM=AWS_MSK_IAM goes with KAFKA_SECURITY_PROTOCOL=SASL_SSL; set it")
+        if self.kafka_security_protocol.startswith("SASL") and not self.kafka_by_iam:
+            for name in ("kafka_sasl_username", "kafka_sasl_password"):
+                if getattr(self, name) is None:
+                    raise ValueError(
+                        f"{name.upper()} is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it"
+                    )
+
     def _complete_emr_serverless(self) -> None:
         for name in ("emr_serverless_role", "s3_bucket", "kafka_bootstrap_servers"):
             if getattr(self, name) is None:
                 raise ValueError(f"{name.upper()} is missing; EMR_SERVERLESS_APPLICATION needs it")
-        if self.kafka_security_protocol.startswith("SASL") and self.emr_serverless_kafka_login is None:
+        by_password = self.kafka_security_protocol.startswith("SASL") and not self.kafka_by_iam
+        if by_password and self.emr_serverless_kafka_login is None:
             raise ValueError(
                 f"EMR_SERVERLESS_KAFKA_LOGIN is missing; KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs it "
                 "where EMR_SERVERLESS_APPLICATION is set: a password is not sent along"
@@ -431,6 +444,11 @@ class Settings(BaseSettings):
     def bootstrap_servers(self) -> str:
         """What Kafka clients connect to."""
         return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_embedded_port}"
+
+    @property
+    def kafka_by_iam(self) -> bool:
+        """Whether clients log in to Kafka (MSK) with AWS credentials."""
+        return self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_mechanism == "AWS_MSK_IAM"
 
     @property
     def spark_is_local(self) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from retail_platform.cluster.archive import digest, files_of, pack
-from retail_platform.embedded.jars import group_jars, locked
+from retail_platform.embedded.jars import Group, group_jars, locked
 from retail_platform.errors import RetailError
 from retail_platform.lakehouse.location import asking_bucket, aws_client, bucket_key
 from retail_platform.settings import PROJECT_ROOT, Settings
@@ -35,6 +35,7 @@ Report = Callable[[str], None]
 #: What the job imports; the lock says which versions, and what they need in their turn.
 ROOTS = (
     "aiokafka[lz4]",
+    "aws-msk-iam-sasl-signer-python",
     "boto3",
     "dagster-pipes",
     "delta-spark",
@@ -128,9 +129,12 @@ def bring(settings: Settings, architecture: Architecture, python: Path | None, s
         tempfile.TemporaryDirectory(prefix="retail-package-") as folder,
         asking_bucket(f"s3://{settings.s3_bucket} cannot be written"),
     ):
+        # EMR has S3A, and the AWS SDK that MSK's library uses, in versions of its own.
+        groups: tuple[Group, ...] = ("spark", "msk")
         jars = tuple(
             put(path, f"jars/{jar.sha256[:16]}/{jar.file}")
-            for path, jar in zip(group_jars("spark"), locked()["spark"], strict=True)
+            for group in groups
+            for path, jar in zip(group_jars(group), locked()[group], strict=True)
         )
         platform = Path(folder) / "platform.tar.gz"
         pack(platform, _own_files())

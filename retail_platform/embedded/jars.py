@@ -1,4 +1,4 @@
-"""The jars that Python packages do not bring: the Kafka broker, and Spark's connectors to Kafka, Delta and S3.
+"""The jars that Python packages do not bring: the Kafka broker, and Spark's connectors to Kafka, MSK, Delta and S3.
 
 ``jars.lock.json`` names each with size and SHA-256. They come once into the user's cache, through the Ivy that ships
 with PySpark and its built-in default repository; afterwards nothing here touches the network.
@@ -40,7 +40,7 @@ from retail_platform.embedded.java import find_java, is_bundled
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings, user_cache_dir
 
-Group = Literal["kafka", "spark", "local", "s3"]
+Group = Literal["kafka", "spark", "local", "s3", "msk"]
 Progress = Callable[[int, int], None]
 """Called with the bytes that have arrived and the bytes that are to arrive, a few times a second."""
 
@@ -60,6 +60,9 @@ _ROOTS: dict[Group, tuple[str, ...]] = {
             for part in ("s3", "s3-transfer-manager", "sts", "apache-client", "netty-nio-client")
         ),
     ),
+    # Its jar with all it needs has another SDK within, under the SDK's own names. It uses S3A's, above, and so is of a version
+    # that was made for one not newer.
+    "msk": ("software.amazon.msk:aws-msk-iam-auth:2.3.4",),
 }
 # Delta's and Spark's POMs drag in what PySpark ships, often older.
 _EXCLUDED: dict[Group, tuple[str, ...]] = {
@@ -79,6 +82,7 @@ _EXCLUDED: dict[Group, tuple[str, ...]] = {
     ),
     "local": (),
     "s3": ("org.slf4j:*", "software.amazon.awssdk:bundle"),
+    "msk": ("com.fasterxml.jackson.core:*", "org.slf4j:*", "software.amazon.awssdk:*"),
 }
 _PARALLEL = 4
 _POLL_SECONDS = 0.2
@@ -145,12 +149,18 @@ def class_path(group: Group) -> str:
 
 
 def spark_jars(settings: Settings) -> list[Path]:
-    """Spark's connectors to Kafka and Delta, and to S3 when the lake is there, for ``spark.jars``.
+    """Spark's connectors to Kafka and Delta, to S3 when the lake is there, and to MSK by IAM, for ``spark.jars``.
 
     Raises:
         RetailError: one of them is not in the cache.
     """
-    return [*group_jars("spark"), *(group_jars("s3") if settings.s3_bucket else ())]
+    # MSK's jar uses the AWS SDK that comes with S3's.
+    by_iam = settings.kafka_by_iam
+    return [
+        *group_jars("spark"),
+        *(group_jars("s3") if settings.s3_bucket or by_iam else ()),
+        *(group_jars("msk") if by_iam else ()),
+    ]
 
 
 def spark_version() -> str:

@@ -10,20 +10,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs as pafs
 from deltalake import DeltaTable
-from pydantic import SecretStr
 
+from retail_platform import aws
 from retail_platform.contracts.model import Table
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
 
 if TYPE_CHECKING:
-    import boto3
     import duckdb
 
 _CHECK = "check S3_BUCKET, S3_ENDPOINT_URL, AWS_REGION and the credentials' rights"
@@ -163,22 +161,15 @@ def spark_options(settings: Settings) -> dict[str, str]:
 
 
 def jvm_environment(settings: Settings) -> dict[str, str]:
-    """What the AWS SDK in Spark's JVM finds its credentials by: the settings, which may have come from ``.env``."""
+    """What the AWS SDK in Spark's JVM finds its credentials by, where the lake or Kafka asks for them."""
     if settings.s3_bucket is None:
-        return {}
-    found = {
-        "AWS_ACCESS_KEY_ID": settings.aws_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": _plain(settings.aws_secret_access_key),
-        "AWS_SESSION_TOKEN": _plain(settings.aws_session_token),
-        "AWS_PROFILE": settings.aws_profile,
-        "AWS_REGION": region(settings),
-    }
-    return {name: value for name, value in found.items() if value}
+        return aws.jvm_environment(settings) if settings.kafka_by_iam else {}
+    return aws.jvm_environment(settings) | {"AWS_REGION": region(settings)}
 
 
 def region(settings: Settings) -> str:
     """The bucket's region."""
-    return str(settings.aws_region or _session(settings).region_name or "us-east-1")
+    return aws.region(settings) or "us-east-1"
 
 
 def s3_client(settings: Settings) -> Any:
@@ -196,7 +187,7 @@ def aws_client(settings: Settings, service: str, *, seconds: float = 60.0, attem
 
     _credentials(settings)
     endpoint = settings.s3_endpoint_url if service == "s3" else None
-    return _session(settings).client(
+    return aws.session(settings).client(
         service,
         region_name=region(settings),
         endpoint_url=endpoint,
@@ -260,41 +251,9 @@ def _storage_options(settings: Settings) -> dict[str, str] | None:
     return options
 
 
-@lru_cache(maxsize=4)
-def _session(settings: Settings) -> boto3.Session:
-    import boto3  # noqa: PLC0415  only a lake in a bucket needs it
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-
-    try:
-        return boto3.Session(
-            aws_access_key_id=settings.aws_access_key_id,
-            aws_secret_access_key=_plain(settings.aws_secret_access_key),
-            aws_session_token=_plain(settings.aws_session_token),
-            profile_name=settings.aws_profile,
-        )
-    except BotoCoreError as error:
-        raise RetailError(f"AWS_PROFILE: {error}") from error
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
 def _credentials(settings: Settings) -> tuple[str, str, str | None]:
-    """Key, secret and session token of this moment; a role's are renewed before they run out."""
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    try:
-        found = _session(settings).get_credentials()
-        frozen = None if found is None else found.get_frozen_credentials()
-    except (BotoCoreError, ClientError) as error:
-        raise RetailError(f"no credentials for S3_BUCKET: {error}") from error
-    if frozen is None:
-        raise RetailError(
-            "no credentials for S3_BUCKET: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this "
-            "machine a role"
-        )
-    return frozen.access_key, frozen.secret_key, frozen.token
+    found = aws.credentials(settings, "S3_BUCKET")
+    return found.access_key, found.secret_key, found.token
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import quixstreams.kafka.producer
 from confluent_kafka import KafkaException, Producer  # type: ignore[import-untyped]
 from quixstreams import Application
 from quixstreams.dataframe import StreamingDataFrame
@@ -31,6 +32,17 @@ _TRANSACTION_MS = 10_000
 
 _AS_THE_BROKER_SAYS = -1
 _ASK_SECONDS = 10.0
+
+
+class _AskingProducer(Producer):  # type: ignore[misc]
+    """A client asks for the token that logs it in when it is polled; the library begins its transactions before it polls."""
+
+    def init_transactions(self, *timeout: float) -> None:
+        self.poll(0)
+        super().init_transactions(*timeout)
+
+
+quixstreams.kafka.producer.ConfluentProducer = _AskingProducer  # type: ignore[attr-defined]
 
 
 def application(
@@ -64,7 +76,7 @@ def refused_transactions(settings: Settings, which: ReactionApplication) -> str 
     The library may lose that error to the next one, when it closes while it is being given partitions.
     """
     group = consumer_group(settings, which)
-    producer = Producer({**kafka.librdkafka_options(settings), "transactional.id": _transactional_id(group)})
+    producer = _AskingProducer({**kafka.librdkafka_options(settings), "transactional.id": _transactional_id(group)})
     try:
         producer.init_transactions(_ASK_SECONDS)
     except KafkaException as error:
