@@ -176,8 +176,10 @@ def dated(table: Table, relation: str, dialect: Dialect) -> str:
         return relation
     date, listed = _quoted((BUSINESS_DATE, "business_dates"), dialect)
     if dialect == "snowflake":
-        flat = f"lateral flatten(input => held.{listed}) as entry"
-        return f"(select held.*, cast(entry.value as date) as {date} from {relation} as held, {flat})"
+        # A scanner of Snowflake's that shows Parquet's own form of a list gives [{"list": [{"element": …}, …]}].
+        flat = f"lateral flatten(input => coalesce(held.{listed}[0]:list, held.{listed})) as entry"
+        value = "coalesce(entry.value:element, entry.value)"
+        return f"(select held.*, cast({value} as date) as {date} from {relation} as held, {flat})"
     return f"(select *, unnest({listed}) as {date} from {relation})"
 
 

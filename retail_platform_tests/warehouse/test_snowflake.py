@@ -144,6 +144,16 @@ def test_batches_are_loaded_by_the_dates_they_touched(settings: Settings) -> Non
     assert opened.reconcile(INGEST_BATCHES, [FIRST, SECOND]) == []
 
 
+@pytest.mark.parametrize(
+    "listed", ['["2010-12-01","2010-12-02"]', '[{"list":[{"element":"2010-12-01"},{"element":"2010-12-02"}]}]']
+)
+def test_a_list_is_read_flat_or_in_parquets_own_form(settings: Settings, listed: str) -> None:
+    relation = f"(select 7 as batch_id, parse_json('{listed}')::array as business_dates)"
+    dated = sql.dated(INGEST_BATCHES, relation, "snowflake")
+    found = open_warehouse(settings).query(f"select batch_id, business_date from {dated} as dated order by 2")
+    assert found.to_pylist() == [{"batch_id": 7, "business_date": date} for date in (FIRST, SECOND)]
+
+
 def test_a_day_on_which_a_number_is_never_known_is_loaded_and_reconciled(settings: Settings) -> None:
     _, (level,) = levels.step(levels.State(), levels.StockEvent("e", MORNING, "S1", "P1", "receipt", 7))
     assert level.counted_quantity is None
