@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from dbt.config.profile import read_profile
@@ -25,10 +30,11 @@ from retail_platform.cli.app import app
 from retail_platform.contracts import STOCK_LEVELS
 from retail_platform.producer import online_retail
 from retail_platform.reactions.stock import levels
-from retail_platform.settings import load_settings
+from retail_platform.settings import PROJECT_ROOT, Settings, load_settings
 from retail_platform.warehouse import parity
 from retail_platform.warehouse.dbt import DBT_PROJECT, MARTS, dbt_environment
 from retail_platform.warehouse.parity import Compared, differences
+from retail_platform_tests.environment import environment
 from retail_platform_tests.ingest.running import in_a_bucket
 from retail_platform_tests.warehouse.silver import Row, line, row_of, rows_of, write, write_lake
 from retail_platform_tests.warehouse.snowflake_server import Fault, SnowflakeServer, snowflake_server
@@ -113,6 +119,36 @@ def test_both_warehouses_come_to_the_same_marts_and_nothing_is_left(
     assert [name for name in server.databases() if name.startswith("RETAIL_VERIFY_")] == []
     tagged = [text for text in statements if "alter session set statement_timeout_in_seconds = 1800, query_tag" in text]
     assert any(f'"run": "verify", "partition": "2010-12-01..2010-12-{last:02}"' in statement for statement in tagged)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_the_daily_job_writes_the_same_kpi_file_and_marts_when_one_setting_is_another(
+    server: SnowflakeServer, sample_lake: Settings, tmp_path: Path
+) -> None:
+    logins = server.settings(tmp_path)
+    chosen = {name: getattr(logins, name) for name in logins.model_fields_set if name.startswith("snowflake_")}
+    written = {}
+    for warehouse in ("duckdb", "snowflake"):
+        folder = tmp_path / warehouse
+        shutil.copytree(sample_lake.retail_home, folder / "home")
+        here = {"warehouse": warehouse, "retail_home": folder / "home", "retail_outputs": folder / "outputs"}
+        settings = sample_lake.model_copy(update=chosen | here)
+        for first, last in ((1, 2), (2, 3)):  # new days; one of them again, with a new one
+            days = ("--from", f"2010-12-0{first}", "--to", f"2010-12-0{last}")
+            done = subprocess.run(
+                [Path(sys.executable).with_name("retail"), "run", *days, "--no-drain"],
+                env=environment(settings), cwd=PROJECT_ROOT, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
+        marts = {
+            path.stem: Counter(map(_row, pq.read_table(path).to_pylist())) for path in settings.marts_dir.iterdir()
+        }
+        written[warehouse] = settings.kpi_csv.read_bytes(), marts
+    assert written["snowflake"] == written["duckdb"]
+    assert written["snowflake"][0].count(b"\n") == 1 + 3
+    assert set(written["snowflake"][1]) <= set(MARTS)
+    assert settings.warehouse_path.exists() is False
 
 
 def test_what_differs_is_counted_on_both_sides_and_shown() -> None:
