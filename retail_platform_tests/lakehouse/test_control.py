@@ -169,7 +169,10 @@ def _served_by(there: Settings, me: Holder) -> dict[str, list[bool]]:
             "EMR_SERVERLESS_KAFKA_LOGIN is missing; KAFKA_SECURITY_PROTOCOL=SASL_SSL needs it",
         ),
         ({"kafka_ssl_ca_file": "/ca.pem"}, "KAFKA_SSL_CA_FILE is a file of this machine, which "),
-        ({"spark_master": "spark://one:7077"}, "EMR_SERVERLESS_APPLICATION and SPARK_MASTER=spark://… are both set"),
+        (
+            {"spark_master": "spark://one:7077"},
+            "EMR_SERVERLESS_APPLICATION and a SPARK_MASTER that names a cluster are both",
+        ),
         ({"emr_serverless_application": "APP 1"}, "EMR_SERVERLESS_APPLICATION: "),
         ({"emr_serverless_role": "retail-spark"}, "EMR_SERVERLESS_ROLE: "),
         ({"emr_serverless_cores": "3"}, "EMR_SERVERLESS_CORES: must be 1, 2, 4, 8 or 16"),

@@ -1,8 +1,8 @@
 """Every threshold of the card rules and of the store rule, with its unit and where it comes from.
 
 Each rule has two things beside its thresholds. ``probability`` is the chance that a hit is fraud, which is what the score
-is made of: the rule's measured precision once there are labels (``measures``), a prior before that. ``shadow`` is shadow
-mode: the rule is evaluated and its alerts are sent marked ``shadow``, but it never counts in a score.
+is made of: a prior, until whoever releases the rule puts its measured precision here (``retail fraud rules``). ``shadow`` is
+shadow mode: the rule is evaluated and its alerts are sent marked ``shadow``, but it never counts in a score.
 
 Where "prior" is given as a source there is no published figure: it is a cautious start, to be replaced by measurement.
 """

@@ -60,6 +60,8 @@ Store = State[str, Any]
 # begins again at nothing, and no copy of an event counts a second time.
 _LIVE_FOR = dt.timedelta(days=31)
 _KEPT_FOR = _LIVE_FOR + dt.timedelta(days=4)
+# Cards come and go: of one that is not seen for longer than any rule looks back nothing is kept.
+_FORGOTTEN_AFTER = dt.timedelta(days=400)
 
 
 def wire(app: Application, which: ReactionApplication, settings: Settings, rates: Rates) -> None:
@@ -124,7 +126,8 @@ def _fraud(app: Application, by_card: Topic, money: Money, settings: Settings) -
         if bought is not None:
             features, bought = tills.of_card(features, bought)
         if bought is not None or purchases_after is not purchases_before:
-            state.set("card", {"purchases": purchases_after.packed(), "features": features.packed()})
+            known = {"purchases": purchases_after.packed(), "features": features.packed()}
+            state.set("card", known, ttl=_FORGOTTEN_AFTER)
         going = [] if bought is None else [Sent(by_store, bought.purchase.store_id, bought.packed())]
         return [*told(alerts), *going]
 
