@@ -142,10 +142,10 @@ def reactions_metrics(
 
 @app.command("reactions_together")
 def reactions_together(
-    rate: Rate = 1000,
+    rate: Rate = 400,
     seconds: Measured = 60,
     warm_up_seconds: WarmUp = 90,
-    history: Annotated[int, typer.Option(min=1000, help="Sales of the last 20 days in the states before.")] = 300_000,
+    history: Annotated[int, typer.Option(min=1000, help="Sales of the last 20 days in the states before.")] = 150_000,
     trial: Trial = False,
 ) -> None:
     """All applications and the ingest side by side, with a model and full states, under a steady load."""

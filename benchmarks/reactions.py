@@ -91,8 +91,8 @@ def steady(
 def together(rate: float, seconds: float, warm_up_seconds: float, history: int) -> dict[str, Any]:
     """All applications and the ingest side by side, with a model that scores, after a ``history`` of so many sales.
 
-    The history is of the last 20 days and of a small retailer: in the end a stock knows some 150 changes of the last week and
-    has enough of demand to be reordered, a card some 30 purchases. Figures: as of :func:`steady`, of all applications.
+    The history is of the last 20 days and of a small retailer: with 150,000 sales a stock knows some 80 changes of the last
+    week and has enough of demand to be reordered, a card some 15 purchases. Figures: as of :func:`steady`, of all of them.
     """
     plan = [load.Phase(rate, warm_up_seconds, load.SMALL), load.Phase(rate, seconds, load.SMALL)]
     with _stage(beside=True, applications=APPLICATIONS, history=history) as stage:

@@ -249,6 +249,7 @@ def test_the_report_tells_every_goal_from_its_benchmarks_figures():
         "reactions": {"topics": {"stock-levels": {"p50": 0.15, "p99": 0.4}}},
         "reactions_metrics": {"topics": {"live-metrics": {"p50": 0.15, "p99": 0.3}}},
         "reactions_together": {
+            "rate_sent": 400,
             "topics": {"stock-levels": {"p50": 0.15, "p99": 0.4}},
             "cpu_ms_per_sale": 1.5,
             "memory_mib": 900,

@@ -40,8 +40,16 @@ class Tree:
     right: tuple[int, ...]
     share: tuple[float, ...]
 
+    def leaf(self, values: Sequence[float]) -> int:
+        """The node in which the purchase ends; ``values`` are already of 32 bits. Done for each tree at each purchase."""
+        feature, threshold, left, right = self.feature, self.threshold, self.left, self.right
+        node = 0
+        while (asked := feature[node]) != LEAF:
+            node = left[node] if values[asked] <= threshold[node] else right[node]
+        return node
+
     def path(self, values: Sequence[float]) -> list[int]:
-        """The nodes from the root to the leaf; ``values`` are already of 32 bits."""
+        """The nodes from the root to the leaf, likewise."""
         node, found = 0, [0]
         while (feature := self.feature[node]) != LEAF:
             node = (self.left if values[feature] <= self.threshold[node] else self.right)[node]
@@ -73,7 +81,7 @@ class Model:
         # Not sum(): from Python 3.12 on it makes good for what rounding loses, and the library does not.
         total = 0.0
         for tree in self.trees:
-            total += tree.share[tree.path(values)[-1]]
+            total += tree.share[tree.leaf(values)]
         return total / len(self.trees)
 
     def contributions(self, vector: Sequence[float]) -> dict[str, float]:

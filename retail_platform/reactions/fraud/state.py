@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -90,7 +90,17 @@ def main_category(event: Transaction) -> str | None:
 
 
 def _packed(purchase: Purchase) -> list[Any]:
-    return [str(value) if isinstance(value, Decimal) else value for value in astuple(purchase)]
+    # Not by astuple, which looks into every value: this is done for each purchase of a card at each new one.
+    return [
+        purchase.event_id,
+        purchase.time,
+        purchase.store_id,
+        purchase.device,
+        purchase.category,
+        None if purchase.amount_usd is None else str(purchase.amount_usd),
+        purchase.latitude,
+        purchase.longitude,
+    ]
 
 
 def _unpacked(
