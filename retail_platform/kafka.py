@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -201,15 +201,19 @@ def offsets(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, tu
     return _ask(settings, _offsets(settings, tuple(topics)), _TIMEOUT_SECONDS)
 
 
-def committed(settings: Settings, group: str, topics: Iterable[str]) -> dict[str, dict[int, int]]:
-    """The next offset that a consumer group will read, of each partition of the topics of which it has committed any.
+def committed(
+    settings: Settings, group: str, reach: Mapping[str, Mapping[int, tuple[int, int]]]
+) -> dict[str, dict[int, int]]:
+    """The next offset that a consumer group will read, of each partition of which it has committed any.
+
+    ``reach``: the topics that are asked for, as :func:`offsets` tells them.
 
     What ends a producer's transaction takes an offset and is no record: behind the last record it counts as read.
 
     Raises:
         RetailError: no broker answers, or this user may not see the group.
     """
-    return _ask(settings, _committed(settings, group, tuple(topics)), _TIMEOUT_SECONDS)
+    return _ask(settings, _committed(settings, group, reach), _TIMEOUT_SECONDS)
 
 
 async def _ensure_topics(settings: Settings, wanted: tuple[TopicContract, ...]) -> None:
@@ -285,7 +289,9 @@ async def _offsets(settings: Settings, topics: tuple[str, ...]) -> dict[str, dic
     return reach
 
 
-async def _committed(settings: Settings, group: str, topics: tuple[str, ...]) -> dict[str, dict[int, int]]:
+async def _committed(
+    settings: Settings, group: str, reach: Mapping[str, Mapping[int, tuple[int, int]]]
+) -> dict[str, dict[int, int]]:
     from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
     from aiokafka.errors import KafkaError  # noqa: PLC0415
 
@@ -299,8 +305,7 @@ async def _committed(settings: Settings, group: str, topics: tuple[str, ...]) ->
                 if not error.retriable:
                     raise
                 await asyncio.sleep(_LOOK_SECONDS)
-    done = {place: entry.offset for place, entry in entries.items() if place.topic in topics and entry.offset >= 0}
-    reach = await _offsets(settings, topics)
+    done = {place: entry.offset for place, entry in entries.items() if place.topic in reach and entry.offset >= 0}
     nearly = [place for place in done if 0 < reach[place.topic][place.partition][1] - done[place] <= _MARKS]
     if nearly:
         async with AIOKafkaConsumer(**client_options(settings), isolation_level="read_committed") as consumer:
@@ -310,7 +315,7 @@ async def _committed(settings: Settings, group: str, topics: tuple[str, ...]) ->
             records = await consumer.getmany(timeout_ms=_MARKS_MS)
             for place in set(nearly) - records.keys():
                 done[place] = await consumer.position(place)
-    found: dict[str, dict[int, int]] = {topic: {} for topic in topics}
+    found: dict[str, dict[int, int]] = {topic: {} for topic in reach}
     for place, offset in done.items():
         found[place.topic][place.partition] = offset
     return found

@@ -17,7 +17,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from retail_platform import kafka
 from retail_platform.contracts import REACTION_TOPICS
-from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication, consumer_group, step_topic
+from retail_platform.reactions.applications import (
+    APPLICATIONS,
+    ReactionApplication,
+    consumer_group,
+    shop_topics,
+    step_topic,
+)
 from retail_platform.reactions.reading import records
 from retail_platform.settings import Settings
 
@@ -87,20 +93,15 @@ def caught_up(settings: Settings, application: ReactionApplication) -> bool:
 
 
 async def _caught_up(settings: Settings, application: ReactionApplication) -> bool:
-    sources = [contract.topic for contract in settings.source_topics]
-    others = [contract.topic for contract in application.hears] + [
-        step_topic(settings, step) for step in application.steps
-    ]
-    topics = [*sources, *others]
+    told = (*shop_topics(settings, application), *application.hears)
+    topics = [contract.topic for contract in told] + [step_topic(settings, step) for step in application.steps]
     reach = await asyncio.to_thread(kafka.offsets, settings, topics)
     # First how far it is, then how far it is to go: what it says in between makes it look behind, never done.
-    done = await asyncio.to_thread(kafka.committed, settings, consumer_group(settings, application), topics)
-    read = {settings.kafka_topic, *others, *done}  # not all of them read both of the shops' topics
+    done = await asyncio.to_thread(kafka.committed, settings, consumer_group(settings, application), reach)
     places = {
         TopicPartition(topic, number): done.get(topic, {}).get(number, first)
         for topic, parts in reach.items()
         for number, (first, _) in parts.items()
-        if topic in read
     }
     options = {**kafka.client_options(settings), "isolation_level": "read_committed"}
     async with AIOKafkaConsumer(**kafka.client_options(settings)) as plain:

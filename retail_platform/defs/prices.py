@@ -10,10 +10,16 @@ from retail_platform.contracts import PRICE_REVIEWS, STOCK_LEVELS
 from retail_platform.defs.common import Materialized, one_line_failures
 from retail_platform.defs.sources import topic_spec
 from retail_platform.lakehouse.heartbeat import read_heartbeat
-from retail_platform.reactions.applications import MARKETING, REACTIONS, ReactionApplication, consumer_group
+from retail_platform.reactions.applications import (
+    MARKETING,
+    REACTIONS,
+    ReactionApplication,
+    consumer_group,
+    shop_topics,
+)
 from retail_platform.reactions.by_product import read_file
 from retail_platform.reactions.prices.terms import read_terms
-from retail_platform.reactions.progress import has_read
+from retail_platform.reactions.progress import ends, has_read
 from retail_platform.settings import Settings
 
 JOB = "price_reviews"
@@ -35,10 +41,9 @@ def build(settings: Settings) -> dg.Definitions:
             products = read_file(settings.price_terms_file, "PRICE_TERMS_FILE", read_terms)
             kafka.ensure_topics(settings)
             moment = dt.datetime.now(dt.UTC)
-            events = [contract.topic for contract in settings.source_topics]
             # First the stock levels must be said, and then be read with the sales.
-            for which, topics in ((REACTIONS, events), (MARKETING, [*events, STOCK_LEVELS.topic])):
-                if not _answers(settings, which, topics):
+            for which, more in ((REACTIONS, []), (MARKETING, [STOCK_LEVELS.topic])):
+                if not _answers(settings, which, more):
                     return dg.MaterializeResult(
                         metadata={"products": 0, "why": f"{which.name} is behind, or not there"}
                     )
@@ -74,14 +79,13 @@ def _hourly(settings: Settings) -> dg.ScheduleDefinition:
     return due
 
 
-def _answers(settings: Settings, which: ReactionApplication, topics: Sequence[str]) -> bool:
-    """Whether the application has committed, before long, all that the topics hold now."""
+def _answers(settings: Settings, which: ReactionApplication, more: Sequence[str]) -> bool:
+    """Whether the application has committed, before long, all that the shops' topics that it reads hold now, and ``more``."""
     from retail_platform import kafka
 
-    reach = kafka.offsets(settings, topics)
-    ends = {topic: {number: last for number, (_, last) in reach[topic].items()} for topic in reach}
+    reach = kafka.offsets(settings, [*(contract.topic for contract in shop_topics(settings, which)), *more])
     deadline = time.monotonic() + _ANSWER_SECONDS
-    while not has_read(reach, kafka.committed(settings, consumer_group(settings, which), topics), ends):
+    while not has_read(reach, kafka.committed(settings, consumer_group(settings, which), reach), ends(reach)):
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_SECONDS)

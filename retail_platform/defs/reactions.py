@@ -15,8 +15,8 @@ from retail_platform.defs.sources import topic_key, topic_spec
 from retail_platform.defs.supervisor import Supervised, carry, supervisor
 from retail_platform.errors import RetailError
 from retail_platform.partitions import business_date
-from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication, consumer_group
-from retail_platform.reactions.progress import Offsets, Reach, has_read, lag
+from retail_platform.reactions.applications import APPLICATIONS, ReactionApplication, consumer_group, shop_topics
+from retail_platform.reactions.progress import Offsets, Reach, ends, has_read, lag
 from retail_platform.settings import Settings
 
 MIDNIGHT_JOB = "customer_midnight"
@@ -60,7 +60,7 @@ def _application(settings: Settings, which: ReactionApplication) -> dg.Definitio
 
 
 def _topics(settings: Settings, which: ReactionApplication) -> dg.AssetsDefinition:
-    sources = [topic_key(contract) for contract in (*settings.source_topics, *which.hears)]
+    sources = [topic_key(contract) for contract in (*shop_topics(settings, which), *which.hears)]
     written_by = f"Written by the application {which.name}, within a second of the event."
     kinds = {"kafka", "python"}
 
@@ -96,13 +96,18 @@ def progress(settings: Settings) -> dg.SensorDefinition:
         before = json.loads(context.cursor) if context.cursor else {}
         now = dt.datetime.now(dt.UTC)
         try:
-            topics = [contract.topic for contract in settings.source_topics]
-            reach = kafka.offsets(settings, topics)
-            done = {which: kafka.committed(settings, consumer_group(settings, which), topics) for which in APPLICATIONS}
+            reach = kafka.offsets(settings, [contract.topic for contract in settings.source_topics])
+            read = {
+                which: {contract.topic: reach[contract.topic] for contract in shop_topics(settings, which)}
+                for which in APPLICATIONS
+            }
+            done = {
+                which: kafka.committed(settings, consumer_group(settings, which), topics)
+                for which, topics in read.items()
+            }
         except RetailError as error:
             return dg.SkipReason(str(error))
-        # JSON has no numbers as names.
-        ends = {topic: {str(number): last for number, (_, last) in reach[topic].items()} for topic in reach}
+        # JSON makes names of the numbers.
         seen = {
             topic: {int(number): last for number, last in at.items()} for topic, at in before.get("ends", {}).items()
         }
@@ -110,9 +115,9 @@ def progress(settings: Settings) -> dg.SensorDefinition:
             asset_events=[
                 event
                 for which in APPLICATIONS
-                for event in _progress(which, reach, done[which], seen, before.get("at"))
+                for event in _progress(which, read[which], done[which], seen, before.get("at"))
             ],
-            cursor=json.dumps({"at": now.isoformat(), "ends": ends}),
+            cursor=json.dumps({"at": now.isoformat(), "ends": ends(reach)}),
         )
 
     return reactions_progress

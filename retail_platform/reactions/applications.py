@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from retail_platform.contracts.inventory import INVENTORY
 from retail_platform.contracts.model import TopicContract
 from retail_platform.contracts.reactions import (
     CUSTOMER_REFRESHES,
@@ -18,6 +19,7 @@ from retail_platform.contracts.reactions import (
     REORDER_REQUESTS,
     STOCK_LEVELS,
 )
+from retail_platform.contracts.transactions import TRANSACTIONS
 from retail_platform.errors import RetailError
 from retail_platform.settings import Settings
 
@@ -26,14 +28,15 @@ from retail_platform.settings import Settings
 class ReactionApplication:
     """One application: its name is that of its stream, its consumer group and its state.
 
-    ``writes``: its topics. ``hears``: the topics by which it is told something, besides those of the shops. ``steps``: what
-    its own topics are called, between two of its steps; :func:`step_topic` has their names in Kafka.
+    ``writes``: its topics. ``reads``: those of the shops. ``hears``: the topics by which it is told something besides.
+    ``steps``: what its own topics are called, between two of its steps; :func:`step_topic` has their names in Kafka.
     """
 
     name: str
     does: str
     writes: tuple[TopicContract, ...]
     hears: tuple[TopicContract, ...] = ()
+    reads: tuple[TopicContract, ...] = (TRANSACTIONS,)
     steps: tuple[str, ...] = ()
 
 
@@ -42,6 +45,7 @@ REACTIONS = ReactionApplication(
     "fraud alerts, stock levels and reorder requests within a second of an event",
     writes=(FRAUD_ALERTS, STOCK_LEVELS, REORDER_REQUESTS),
     hears=(FRAUD_LABELS, REORDER_RELEASES),
+    reads=(TRANSACTIONS, INVENTORY),
     steps=("fraud-by-card", "stock-changes", "fraud-by-store", "requests-by-store"),
 )
 
@@ -60,6 +64,12 @@ MARKETING = ReactionApplication(
 )
 
 APPLICATIONS = (REACTIONS, METRICS, MARKETING)
+
+
+def shop_topics(settings: Settings, which: ReactionApplication) -> tuple[TopicContract, ...]:
+    """The topics of the shops that the application reads, by the names that the settings give them."""
+    read = {contract.silver_name for contract in which.reads}
+    return tuple(contract for contract in settings.source_topics if contract.silver_name in read)
 
 
 def consumer_group(settings: Settings, which: ReactionApplication) -> str:

@@ -10,15 +10,20 @@ Offsets = Mapping[str, Mapping[int, int]]
 Reach = Mapping[str, Mapping[int, tuple[int, int]]]
 
 
+def ends(reach: Reach) -> dict[str, dict[int, int]]:
+    """Where the topics end."""
+    return {topic: {number: last for number, (_, last) in partitions.items()} for topic, partitions in reach.items()}
+
+
 def lag(reach: Reach, committed: Offsets) -> int:
     """Records that the topics have and the group has not committed."""
     return sum(max(0, last - done) for last, done in _places(reach, committed))
 
 
-def has_read(reach: Reach, committed: Offsets, ends: Offsets) -> bool:
-    """Whether the group has committed all that there was when the topics ended at ``ends``."""
+def has_read(reach: Reach, committed: Offsets, until: Offsets) -> bool:
+    """Whether the group has committed all that there was when the topics ended at ``until``."""
     known = {
-        topic: {number: (first, ends.get(topic, {}).get(number, first)) for number, (first, _) in partitions.items()}
+        topic: {number: (first, until.get(topic, {}).get(number, first)) for number, (first, _) in partitions.items()}
         for topic, partitions in reach.items()
     }
     return all(done >= end for end, done in _places(known, committed))

@@ -438,7 +438,9 @@ def test_the_topics_of_an_application_are_fresh_until_events_wait_for_it(reactio
     def answered(said_now: dict[str, set[str]]) -> bool:
         return LIVE_METRICS.topic in said_now.get("AssetMaterialization", set())
 
-    deliver(reactions_settings, [message(sale()) for _ in range(20)])
+    # Of the shops' two topics the metrics read one.
+    moved = count_of("S001", dt.datetime.now(dt.UTC).isoformat(), 50)
+    deliver(reactions_settings, [moved, *(message(sale()) for _ in range(20))])
     with running(reactions_settings, METRICS) as process:
         until(process, "its partitions", lambda: members(reactions_settings, METRICS) == 1)
         assert "AssetMaterialization" not in looked()
@@ -462,7 +464,7 @@ def test_prices_are_reviewed_once_all_is_read_and_not_while_an_application_is_be
     def decisions() -> bool:
         return any(row["event_time"] >= began for row in said(reactions_settings, PRICE_UPDATES))
 
-    deliver(reactions_settings, [message(sale())])
+    deliver(reactions_settings, [count_of("S001", dt.datetime.now(dt.UTC).isoformat(), 50), message(sale())])
     with running(reactions_settings) as process, running(reactions_settings, MARKETING):
         for one in (REACTIONS, MARKETING):
             until(process, "its partitions", lambda one=one: members(reactions_settings, one) == 1)
